@@ -1,0 +1,41 @@
+# `make help` lists the targets; the work is done in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: setup run build test race lint generate e2e bench cross help
+
+setup: ## Install what is missing (QEMU, a C compiler, what the guest is built from)
+	@scripts/setup
+
+run: ## From nothing to a running VM: set up, build, boot one, show it
+	@scripts/setup run
+	@scripts/build
+	@scripts/demo
+
+build: ## Build bin/rdd, stripped and without cgo, with the guest agent in it
+	@scripts/build
+
+test: ## Everything that CI checks: lint, generated code, all platforms, all tests with -race
+	@scripts/test
+
+race: ## Only the tests that need no VM, with -race
+	@scripts/test race
+
+lint: ## golangci-lint for linux, windows and darwin, shellcheck, module files
+	@scripts/lint
+
+generate: ## Generate deepcopy code, CRDs and the command reference
+	@scripts/generate
+	@scripts/docs
+
+e2e: ## Only the tests that boot VMs, among them the real binary end to end
+	@scripts/test e2e
+
+bench: ## Measure start-up, memory, size and VM times against Lima alone; a table, and JSON
+	@scripts/setup
+	@scripts/build
+	@test/bench/run
+
+cross: ## Build and vet without cgo for linux, windows and darwin
+	@scripts/cross
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/seed-192657fa/rdd/internal/template"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares output with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("output differs from %s (go test -update writes it anew):\n%s", path, got)
+	}
+}
+
+// rdd runs the program in this process, with a home directory of its own and nothing that can be executed.
+func rdd(t *testing.T, home string, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Main(t.Context(), Config{
+		Args: append([]string{"rdd"}, args...), Environ: append([]string{"HOME=" + home, "USERPROFILE=" + home}, env...),
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+		Executable: filepath.Join(home, "no-such-program"), Version: "1.2.3",
+	})
+	return out.String(), errs.String(), code
+}
+
+func TestGoldenOutput(t *testing.T) {
+	for name, args := range map[string][]string{
+		"version":              {"version"},
+		"help":                 {"--help"},
+		"help-limavm":          {"limavm", "--help"},
+		"help-limavm-create":   {"vm", "create", "--help"},
+		"help-svc":             {"svc", "--help"},
+		"paths":                {"svc", "paths"},
+		"paths-no-headers":     {"svc", "paths", "--no-headers"},
+		"paths-json":           {"--instance=dev-3", "svc", "paths", "-o", "json"},
+		"paths-shell":          {"svc", "paths", "-o", "shell"},
+		"paths-key":            {"svc", "paths", "config"},
+		"status":               {"svc", "status"},
+		"status-json":          {"svc", "status", "-o", "json"},
+		"status-yaml":          {"svc", "status", "-o", "yaml"},
+		"stop-not-running":     {"svc", "stop"},
+		"down-all-not-running": {"down", "--all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			stdout, stderr, code := rdd(t, home, nil, args...)
+			if code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			got := "stdout:\n" + stdout + "stderr:\n" + stderr
+			golden(t, name, strings.ReplaceAll(got, home, "HOME"))
+		})
+	}
+}
+
+func TestGoldenErrors(t *testing.T) {
+	var report strings.Builder
+	home := t.TempDir()
+	for _, args := range [][]string{
+		{"fly"}, {"limavm"}, {"limavm", "fly"}, {"limavm", "start"}, {"limavm", "start", ""}, {"limavm", "create"},
+		{"limavm", "list", "-o", "xml"}, {"limavm", "list", "extra"}, {"limavm", "list", "--fly"}, {"limavm", "start", "a", "--timeout=soon"},
+		{"limavm", "logs", "a", "b"}, {"limavm", "create", "a", "template:debain"}, {"limavm", "create", "a", "/nowhere.yaml"},
+		{"--instance=A", "svc", "status"}, {"--instance"}, {"--log-level=loud", "version"}, {"svc", "start", "--secure-port=-1"},
+		{"svc", "create", "--secure-port=70000"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
+		{"limavm", "stop", "a", "--force", "--grace-period=1"},
+	} {
+		stdout, stderr, code := rdd(t, home, nil, args...)
+		if stdout != "" {
+			t.Errorf("rdd %q printed a result: %s", args, stdout)
+		}
+		fmt.Fprintf(&report, "rdd %s\n  %d %s", strings.Join(args, " "), code, strings.ReplaceAll(stderr, home, "HOME"))
+	}
+	golden(t, "errors", report.String())
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	a := &app{}
+	for _, command := range a.root().Commands() {
+		commands := command.Commands()
+		if len(commands) == 0 {
+			commands = append(commands, command)
+		}
+		for _, command := range commands {
+			if command.Example == "" && !command.Hidden {
+				t.Errorf("%s has no example", command.CommandPath())
+			}
+			if !strings.HasPrefix(command.Short, strings.ToUpper(command.Short[:1])) || strings.HasSuffix(command.Short, ".") {
+				if !strings.HasPrefix(command.Short, "kubectl") {
+					t.Errorf("%s: %q", command.CommandPath(), command.Short)
+				}
+			}
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	resource := schema.GroupResource{Resource: "limavms"}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{errors.New("any"), 1},
+		{usage(errors.New("any")), 2},
+		{fmt.Errorf("wrapped: %w", usagef("any")), 2},
+		{&refusedError{errors.New("any")}, 3},
+		{apierrors.NewInvalid(schema.GroupKind{Kind: "LimaVM"}, "x", nil), 3},
+		{apierrors.NewForbidden(resource, "x", errors.New("no")), 3},
+		{fmt.Errorf("wrapped: %w", apierrors.NewAlreadyExists(resource, "x")), 3},
+		{apierrors.NewConflict(resource, "x", errors.New("no")), 3},
+		{fmt.Errorf("wrapped: %w", &template.SyntaxError{Message: "no"}), 3},
+		{fmt.Errorf("wrapped: %w", context.DeadlineExceeded), 4},
+		{apierrors.NewTimeoutError("slow", 1), 4},
+		{notFoundf("any"), 5},
+		{apierrors.NewNotFound(resource, "x"), 5},
+		{&sourceError{&template.UnknownBuiltinError{Name: "x"}}, 5},
+		{&sourceError{fmt.Errorf("wrapped: %w", fs.ErrNotExist)}, 5},
+		{fmt.Errorf("a file of ours: %w", fs.ErrNotExist), 1},
+		{&statusError{code: 42}, 42},
+		{errors.Join(nil, notFoundf("one"), errors.New("two")), 5},
+	} {
+		if got := exitCode(c.err); got != c.want {
+			t.Errorf("exit code of %T %v = %d, want %d", c.err, c.err, got, c.want)
+		}
+	}
+}
+
+func TestAnErrorIsOneLine(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{errors.Join(errors.New("one"), errors.New("two")), "one; two"},
+		{fmt.Errorf("one\n  %w", errors.New("two")), "one; two"},
+		{&statusError{code: 1}, ""},
+	} {
+		if got := describe(c.err); got != c.want {
+			t.Errorf("describe(%q) = %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
+func TestTakeGlobals(t *testing.T) {
+	for _, c := range []struct {
+		args           []string
+		instance, rest string
+	}{
+		{[]string{"--instance=dev", "ctl", "get", "--instance=x"}, "dev", "ctl get --instance=x"},
+		{[]string{"--instance", "dev", "--log-level", "debug", "version"}, "dev", "version"},
+		{[]string{"version", "--instance=dev"}, "fromenv", "version --instance=dev"},
+		{nil, "fromenv", ""},
+	} {
+		a := &app{env: environment{instance: "fromenv"}}
+		rest, err := a.takeGlobals(c.args)
+		if err != nil || a.instanceName != c.instance || strings.Join(rest, " ") != c.rest {
+			t.Errorf("takeGlobals(%q): instance %q, rest %q, %v", c.args, a.instanceName, rest, err)
+		}
+	}
+}
+
+func TestIsConfigMap(t *testing.T) {
+	for source, want := range map[string]bool{
+		"dev": true, "dev-template": true, "-": false, "dev.yaml": false, "./dev": false, "/dev": false, `C:\dev`: false,
+		"template:debian": false, "https://example.com/dev": false,
+	} {
+		if isConfigMap(source) != want {
+			t.Errorf("isConfigMap(%q) = %t, want %t", source, !want, want)
+		}
+	}
+}
+
+func TestWith(t *testing.T) {
+	got := with([]string{"A=1", "LIMA_HOME=/old", "B=2", "LIMA_HOMER=3"}, "LIMA_HOME", "/new")
+	if strings.Join(got, " ") != "A=1 B=2 LIMA_HOMER=3 LIMA_HOME=/new" {
+		t.Errorf("with: %q", got)
+	}
+}

@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/instance"
+)
+
+// startTimeout is how long a start of the control plane may take.
+const startTimeout = 90 * time.Second
+
+// ensure makes sure that the control plane runs, for a command that needs it.
+func (a *app) ensure(ctx context.Context, inst instance.Instance) error {
+	record, err := daemon.Find(inst)
+	if err != nil || record.Serves() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, _, err = a.launch(ctx, inst, nil, true)
+	return err
+}
+
+// launch starts the daemon in the background, with flags for this session, unless it runs.
+func (a *app) launch(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, bool, error) {
+	args := []string{"--instance=" + inst.Name}
+	if a.logLevel != "" {
+		args = append(args, "--log-level="+a.logLevel)
+	}
+	args = append(args, "svc", "serve", "--launched")
+	record, launched, err := daemon.Launch(ctx, daemon.Launching{
+		Instance: inst, Executable: a.Executable, Args: append(args, flags...), Environ: a.Environ, NoWait: !wait,
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, false, fmt.Errorf("%w; see \"rdd svc status\"", err)
+	}
+	return record, launched, err
+}

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+)
+
+// environment is what the command line takes from the environment, once.
+type environment struct {
+	instance    string
+	logLevel    string
+	directories instance.Env
+	// plain: the terminal, if any, cannot or should not show more than lines of text.
+	plain bool
+}
+
+func parseEnvironment(environ []string) environment {
+	values := map[string]string{}
+	for _, pair := range environ {
+		key, value, _ := strings.Cut(pair, "=")
+		values[key] = value
+	}
+	home := values["HOME"]
+	if profile := values["USERPROFILE"]; home == "" || profile != "" && windowsHome {
+		home = profile
+	}
+	return environment{
+		instance: values["RDD_INSTANCE"],
+		logLevel: values["RDD_LOG_LEVEL"],
+		directories: instance.Env{
+			Home: home, XDGDataHome: values["XDG_DATA_HOME"], XDGStateHome: values["XDG_STATE_HOME"],
+			LocalAppData: values["LOCALAPPDATA"], LogDir: values["RDD_LOG_DIR"],
+		},
+		plain: values["TERM"] == "dumb",
+	}
+}
+
+// with returns environ with one variable set.
+func with(environ []string, key, value string) []string {
+	result := make([]string, 0, len(environ)+1)
+	for _, pair := range environ {
+		if name, _, _ := strings.Cut(pair, "="); name != key {
+			result = append(result, pair)
+		}
+	}
+	return append(result, key+"="+value)
+}

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+)
+
+// format holds the flags of a command that prints results.
+type format struct {
+	output    string
+	allowed   []string
+	noHeaders bool
+}
+
+func formatFlags(cmd *cobra.Command, allowed ...string) *format {
+	f := &format{allowed: allowed}
+	cmd.Flags().StringVarP(&f.output, "output", "o", allowed[0], strings.Join(allowed, ", "))
+	if allowed[0] == "table" {
+		cmd.Flags().BoolVar(&f.noHeaders, "no-headers", false, "print no header line")
+	}
+	previous := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains(f.allowed, f.output) {
+			return usagef("unknown output format %q: it must be one of %s", f.output, strings.Join(f.allowed, ", "))
+		}
+		if previous != nil {
+			return previous(cmd, args)
+		}
+		return nil
+	}
+	return f
+}
+
+// table prints rows, the header first, in columns.
+func (f *format) table(w io.Writer, rows [][]string) error {
+	if f.noHeaders {
+		rows = rows[1:]
+	}
+	columns := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(columns, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	return columns.Flush()
+}
+
+// data prints a value as JSON or YAML.
+func (f *format) data(w io.Writer, value any) error {
+	content, err := json.MarshalIndent(value, "", "  ")
+	if err == nil && f.output == "yaml" {
+		content, err = yaml.JSONToYAML(content)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot print the result: %w", err)
+	}
+	_, err = fmt.Fprintln(w, strings.TrimRight(string(content), "\n"))
+	return err
+}

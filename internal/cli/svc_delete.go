@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/internal/daemon"
+)
+
+func (a *app) svcDeleteCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "delete", Short: "Stop everything, then remove all files of this instance, VMs and their data included", Args: cobra.NoArgs,
+		Example: "  rdd --instance=scratch svc delete",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
+			if _, err := daemon.Stop(cmd.Context(), inst, timeout); err != nil {
+				return err
+			}
+			level, err := daemon.ParseLevel(a.logLevel)
+			if err != nil {
+				return usage(err)
+			}
+			err = daemon.Remove(cmd.Context(), daemon.Config{
+				Instance: inst, Executable: a.Executable, Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
+				Log: daemon.NewLogger(a.Stderr, level),
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.Stdout, "Instance %q is deleted\n", inst.Name)
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", stopTimeout, "how long to wait before the control plane is ended by force; 0 means without limit")
+	return cmd
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+func (a *app) svcServeCommand() *cobra.Command {
+	var launched bool
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the control plane in the foreground: for systemd, launchd and debugging", Args: cobra.NoArgs,
+		Example: "  rdd --log-level=debug svc serve",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var announcer *daemon.Announcer
+			if launched {
+				pipe, err := inheritedPipe()
+				if err != nil {
+					return usagef("--launched is for rdd itself: %w", err)
+				}
+				announcer = daemon.NewAnnouncer(pipe)
+			}
+			err := a.serve(cmd, announcer)
+			if err != nil {
+				announcer.Failed(err)
+			}
+			return err
+		},
+	}
+	settingsFlags(cmd)
+	cmd.Flags().BoolVar(&launched, "launched", false, "tell the process that launched this one how the start goes")
+	_ = cmd.Flags().MarkHidden("launched")
+	return cmd
+}
+
+// inheritedPipe is the one that the launcher hears on. Called by hand, the first descriptor may be anything, such as one that
+// Go's own runtime has opened.
+func inheritedPipe() (*os.File, error) {
+	file, err := process.ExtraFile(0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode()&os.ModeNamedPipe == 0 {
+		return nil, errors.New("there is nobody to tell")
+	}
+	return file, nil
+}
+
+func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
+	inst, err := a.instance()
+	if err != nil {
+		return err
+	}
+	settings, err := a.settings(cmd, inst)
+	if err != nil {
+		return err
+	}
+	level, err := daemon.ParseLevel(a.logLevel)
+	if err != nil {
+		return usage(err)
+	}
+	// Lima's library reads it where a template is validated, and all children inherit it.
+	if err := setenv(map[string]string{"LIMA_HOME": inst.LimaHome()}); err != nil {
+		return err
+	}
+	return daemon.Serve(cmd.Context(), daemon.Config{
+		Instance: inst, Settings: settings, Version: a.Version, Executable: a.Executable,
+		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
+		Log:      daemon.NewLogger(a.Stderr, level),
+		Announce: announcer,
+	})
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) svcStartCommand() *cobra.Command {
+	var w *waiting
+	cmd := &cobra.Command{
+		Use: "start", Short: "Start the control plane in the background and wait until it is ready", Args: cobra.NoArgs,
+		Long: "Start the control plane in the background and wait until it is ready. The flags hold for this session only;\n" +
+			"\"rdd svc create\" saves them.",
+		Example: "  rdd svc start",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
+			if _, err := a.settings(cmd, inst); err != nil {
+				return err
+			}
+			ctx, cancel := w.context(cmd.Context())
+			defer cancel()
+			record, launched, err := a.launch(ctx, inst, sessionFlags(cmd), w.wait)
+			if err != nil {
+				return err
+			}
+			if record == nil {
+				_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q is starting\n", inst.Name)
+				return err
+			}
+			state := "runs already"
+			if launched {
+				state = "is ready"
+			}
+			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s: https://%s, PID %d\n", inst.Name, state, record.Address, record.PID)
+			return err
+		},
+	}
+	settingsFlags(cmd)
+	w = waitFlags(cmd, startTimeout)
+	return cmd
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/instance"
+)
+
+// serviceStatus is what `svc status` prints.
+type serviceStatus struct {
+	Instance  string         `json:"instance"`
+	Created   bool           `json:"created"`
+	Running   bool           `json:"running"`
+	Ready     bool           `json:"ready"`
+	PID       int            `json:"pid,omitempty"`
+	Version   string         `json:"version,omitempty"`
+	Address   string         `json:"address,omitempty"`
+	StartedAt *time.Time     `json:"startedAt,omitempty"`
+	VMs       map[string]int `json:"vms,omitempty"`
+	// Problem tells why the VMs could not be counted.
+	Problem string `json:"problem,omitempty"`
+}
+
+// askTimeout bounds what a status waits for an answer of the API.
+const askTimeout = 5 * time.Second
+
+func (a *app) svcStatusCommand() *cobra.Command {
+	var f *format
+	cmd := &cobra.Command{
+		Use: "status", Short: "Tell whether the control plane runs, and how many VMs there are", Args: cobra.NoArgs,
+		Example: "  rdd svc status -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
+			status, err := statusOf(cmd.Context(), inst)
+			if err != nil {
+				return err
+			}
+			if f.output != "table" {
+				return f.data(a.Stdout, status)
+			}
+			return f.table(a.Stdout, status.rows())
+		},
+	}
+	f = formatFlags(cmd, "table", "json", "yaml")
+	return cmd
+}
+
+func statusOf(ctx context.Context, inst instance.Instance) (*serviceStatus, error) {
+	_, created, err := daemon.LoadSettings(inst)
+	if err != nil {
+		return nil, err
+	}
+	record, err := daemon.Find(inst)
+	if err != nil {
+		return nil, err
+	}
+	status := &serviceStatus{Instance: inst.Name, Created: created || record != nil}
+	if record == nil {
+		return status, nil
+	}
+	status.Running, status.Ready = true, record.Serves()
+	status.PID, status.Version, status.Address = record.PID, record.Version, record.Address
+	status.StartedAt = &record.StartedAt
+	if status.Ready {
+		if status.VMs, err = countVMs(ctx, inst); err != nil {
+			status.Problem = describe(err)
+		}
+	}
+	return status, nil
+}
+
+func countVMs(ctx context.Context, inst instance.Instance) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	api, err := connect(inst)
+	if err != nil {
+		return nil, err
+	}
+	var list v1alpha1.LimaVMList
+	if err := api.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("cannot count the VMs: %w", err)
+	}
+	phases := map[string]int{}
+	for i := range list.Items {
+		phases[phaseOf(&list.Items[i])]++
+	}
+	return phases, nil
+}
+
+func (s *serviceStatus) rows() [][]string {
+	started := ""
+	if s.StartedAt != nil {
+		started = s.StartedAt.Local().Format(time.DateTime)
+	}
+	var counts []string
+	for _, phase := range slices.Sorted(maps.Keys(s.VMs)) {
+		counts = append(counts, fmt.Sprintf("%d %s", s.VMs[phase], phase))
+	}
+	vms := strings.Join(counts, ", ")
+	if s.Ready && vms == "" {
+		vms = "none"
+	}
+	if s.Problem != "" {
+		vms = s.Problem
+	}
+	pid := ""
+	if s.PID != 0 {
+		pid = strconv.Itoa(s.PID)
+	}
+	rows := [][]string{{"KEY", "VALUE"}}
+	for _, row := range [][]string{
+		{"instance", s.Instance}, {"created", strconv.FormatBool(s.Created)}, {"running", strconv.FormatBool(s.Running)},
+		{"ready", strconv.FormatBool(s.Ready)}, {"pid", pid}, {"version", s.Version}, {"address", s.Address},
+		{"started", started}, {"vms", vms},
+	} {
+		if row[1] != "" {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}

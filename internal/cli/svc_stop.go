@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/internal/daemon"
+)
+
+// stopTimeout leaves VMs their default grace, force included, with time to spare.
+const stopTimeout = 5 * time.Minute
+
+func (a *app) svcStopCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "stop", Short: "Shut all VMs down, then stop the control plane", Args: cobra.NoArgs,
+		Example: "  rdd svc stop",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
+			was, err := daemon.Stop(cmd.Context(), inst, timeout)
+			if err != nil {
+				return err
+			}
+			state := "was not running"
+			if was {
+				state = "has stopped"
+			}
+			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s\n", inst.Name, state)
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", stopTimeout, "how long to wait before it is ended by force; 0 means without limit")
+	return cmd
+}

@@ -1,0 +1,107 @@
+// Package limavm owns the life of LimaVM objects: it compares what they ask for with what the driver observes, does the
+// next thing, and reports. It also owns their admission.
+//
+// Each reconcile goes one way: observe, decide, act, report. decide.go is the whole state machine; status.go is the only
+// place that makes conditions. Nothing here waits for a VM: requests to the driver return at once, and its notifications
+// come back as events.
+package limavm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+)
+
+// reportTimeout is far more than writing a status and a few Events takes.
+const reportTimeout = 10 * time.Second
+
+// problemRetry is how often it is looked whether the user has mended what is outside of our sight.
+const problemRetry = 2 * time.Second
+
+// problem is an error that only the user can do something about.
+type problem string
+
+func (p problem) Error() string { return string(p) }
+
+// Reconciler brings LimaVMs to where their objects say.
+type Reconciler struct {
+	client.Client
+	cfg Config
+}
+
+// Reconcile looks at one LimaVM and does the next thing.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	result, err := r.reconcile(ctx, req)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctrl.Result{}, nil // the daemon ends, and whatever went wrong with it
+	}
+	return result, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	obj := &v1alpha1.LimaVM{}
+	switch err := r.Get(ctx, req.NamespacedName, obj); {
+	case apierrors.IsNotFound(err):
+		return ctrl.Result{}, r.releaseOrphan(ctx, req)
+	case err != nil:
+		return ctrl.Result{}, fmt.Errorf("cannot read LimaVM %s: %w", req, err)
+	}
+	v := &visit{obj: obj, saved: obj.DeepCopy(), before: *obj.Status.DeepCopy()}
+	if v.facts, err = r.observe(ctx, obj); err != nil {
+		return ctrl.Result{}, err
+	}
+	step := decide(v.want, v.got)
+	defer func() {
+		// What has been done is reported, even if the daemon ends now.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
+		defer cancel()
+		obj.Status = report(obj, v.facts, outcome{step, err})
+		if problem := (problem)(""); errors.As(err, &problem) {
+			// The status tells; nobody has to read the log, and nothing tells when it is mended.
+			result.RequeueAfter, err = problemRetry, nil
+		}
+		saved := r.save(ctx, v)
+		r.tell(ctx, v, saved == nil)
+		err = errors.Join(err, saved)
+	}()
+	if v.got.held {
+		result.RequeueAfter = max(v.nextTry.Sub(r.cfg.Clock.Now()), time.Millisecond)
+	}
+	return result, r.act(ctx, v, step)
+}
+
+// visit is one reconcile of one object.
+type visit struct {
+	facts
+	obj    *v1alpha1.LimaVM
+	saved  *v1alpha1.LimaVM      // as the API server last had it
+	before v1alpha1.LimaVMStatus // before this visit; for Events
+}
+
+// save writes the status, if it has changed.
+func (r *Reconciler) save(ctx context.Context, v *visit) error {
+	if equality.Semantic.DeepEqual(v.obj.Status, v.saved.Status) {
+		return nil
+	}
+	patched := v.saved.DeepCopy()
+	patched.Status = *v.obj.Status.DeepCopy()
+	if err := r.Status().Patch(ctx, patched, client.MergeFrom(v.saved)); err != nil {
+		return ignoreStale(err, "cannot report on LimaVM %s", client.ObjectKeyFromObject(v.obj))
+	}
+	v.saved.Status = *v.obj.Status.DeepCopy()
+	return nil
+}
+
+// releaseOrphan lets go of the template of a LimaVM that went without its controller, because somebody removed its
+// finalizer: otherwise it could never be deleted.
+func (r *Reconciler) releaseOrphan(ctx context.Context, req ctrl.Request) error {
+	return r.releaseTemplate(ctx, client.ObjectKey{Namespace: req.Namespace, Name: req.Name + v1alpha1.TemplateSuffix})
+}

@@ -1,0 +1,208 @@
+package limavm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/vm"
+)
+
+// conditions makes all conditions that the facts tell about. One that they cannot tell about is left as it is.
+func conditions(f facts, o outcome) []metav1.Condition {
+	result := []metav1.Condition{created(f, o), running(f, o), degraded(f)}
+	return slices.DeleteFunc(result, func(c metav1.Condition) bool { return c.Type == "" })
+}
+
+func created(f facts, o outcome) metav1.Condition {
+	yes := condition(v1alpha1.ConditionCreated, metav1.ConditionTrue)
+	no := condition(v1alpha1.ConditionCreated, metav1.ConditionFalse)
+	pending := condition(v1alpha1.ConditionCreated, metav1.ConditionUnknown)
+
+	switch f.got.state {
+	case vm.Unknown:
+		if f.created {
+			return metav1.Condition{} // it was reported, and nothing is known that contradicts it
+		}
+		return pending(v1alpha1.ReasonPending, "the daemon is finding out what is there")
+	case vm.Creating:
+		if f.want.deleting {
+			return no(v1alpha1.ReasonDeleting, "the creation of the instance is being called off")
+		}
+		return pending(v1alpha1.ReasonPending, "the instance is being made")
+	case vm.Deleting:
+		return no(v1alpha1.ReasonDeleting, "the instance is being removed")
+	case vm.Foreign:
+		return no(v1alpha1.ReasonCreateFailed, f.conflict)
+	case vm.Absent:
+		if f.want.deleting {
+			return no(v1alpha1.ReasonDeleting, "the instance is removed")
+		}
+		if cause := whyNotCreated(f, o); cause != "" {
+			return no(v1alpha1.ReasonCreateFailed, cause)
+		}
+		return pending(v1alpha1.ReasonPending, "the instance is about to be made")
+	}
+	if cause := failed(f, o, []vm.Operation{vm.OpDelete}, StepDelete); cause != "" {
+		return yes(v1alpha1.ReasonCreated, "the instance cannot be removed: "+cause)
+	}
+	return yes(v1alpha1.ReasonCreated, "the instance exists")
+}
+
+// whyNotCreated tells what keeps the instance from being made; empty if nothing does.
+func whyNotCreated(f facts, o outcome) string {
+	switch f.got.template {
+	case templateInvalid, templateForeign:
+		return f.template.problem
+	}
+	return failed(f, o, []vm.Operation{vm.OpCreate}, StepCopyTemplate, StepCreate)
+}
+
+func running(f facts, o outcome) metav1.Condition {
+	yes := condition(v1alpha1.ConditionRunning, metav1.ConditionTrue)
+	no := condition(v1alpha1.ConditionRunning, metav1.ConditionFalse)
+
+	switch f.got.state {
+	case vm.Unknown:
+		unknown := condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown)
+		return unknown(v1alpha1.ReasonReconciling, "the daemon has just started and is finding out whether the VM runs")
+	case vm.Starting:
+		return no(v1alpha1.ReasonStarting, "the VM is starting")
+	case vm.Stopping:
+		return no(v1alpha1.ReasonStopping, "the VM is being shut down")
+	case vm.Running:
+		if cause := failed(f, o, []vm.Operation{vm.OpStop}, StepStop, StepStopNow); cause != "" {
+			return no(v1alpha1.ReasonStopFailed, cause)
+		}
+		return yes(v1alpha1.ReasonStarted, "the guest has booted and answers over ssh")
+	case vm.Stopped:
+		return stopped(f, o)
+	}
+	return no(v1alpha1.ReasonStopped, "there is no instance")
+}
+
+// stopped tells why an instance that exists does not run.
+func stopped(f facts, o outcome) metav1.Condition {
+	no := condition(v1alpha1.ConditionRunning, metav1.ConditionFalse)
+
+	if !f.want.running || f.want.deleting {
+		return no(v1alpha1.ReasonStopped, "the VM is shut down")
+	}
+	if f.got.template == templateInvalid {
+		return no(v1alpha1.ReasonStartFailed, f.template.problem)
+	}
+	if cause := failed(f, o, []vm.Operation{vm.OpStart, vm.OpApply}, StepStart, StepRestart, StepApply); cause != "" {
+		return no(v1alpha1.ReasonStartFailed, cause)
+	}
+	if f.got.failed != vm.OpRun {
+		return no(v1alpha1.ReasonStopped, "the VM is shut down")
+	}
+	switch cause := describe(f); {
+	case f.want.never:
+		return no(v1alpha1.ReasonCrashed, "the VM died, and stays down until its spec changes or a restart is requested: "+cause)
+	case f.got.held:
+		return no(v1alpha1.ReasonBackOff, "the VM died: "+cause)
+	default:
+		return no(v1alpha1.ReasonCrashed, "the VM died: "+cause)
+	}
+}
+
+func degraded(f facts) metav1.Condition {
+	yes := condition(v1alpha1.ConditionDegraded, metav1.ConditionTrue)
+	no := condition(v1alpha1.ConditionDegraded, metav1.ConditionFalse)
+
+	switch {
+	case f.got.state != vm.Running:
+		return no(v1alpha1.ReasonNotRunning, "the VM does not run")
+	case len(f.observed.Degraded) > 0:
+		return yes(v1alpha1.ReasonHostAgentError, strings.Join(f.observed.Degraded, "; "))
+	case f.got.template == templateInvalid:
+		return yes(v1alpha1.ReasonTemplateInvalid, "the VM runs with its former template: "+f.template.problem)
+	}
+	return no(v1alpha1.ReasonHealthy, "the VM does what was asked for")
+}
+
+// failed tells why one of ops failed, or one of the steps that request them was refused; empty if neither did.
+func failed(f facts, o outcome, ops []vm.Operation, steps ...Step) string {
+	if err := o.during(steps...); err != nil {
+		return oneLine(err.Error())
+	}
+	for _, op := range ops {
+		if f.got.failed == op {
+			return describe(f)
+		}
+	}
+	return ""
+}
+
+// describe words the last failure for people: what failed, how it ended, what comes next, and the last lines of the log.
+func describe(f facts) string {
+	failure := f.observed.Failure
+	var text strings.Builder
+	text.WriteString(failure.Message)
+	if failure.ExitStatus != "" && !strings.Contains(failure.Message, failure.ExitStatus) {
+		fmt.Fprintf(&text, " (%s)", failure.ExitStatus)
+	}
+	if failure.Count > 1 {
+		fmt.Fprintf(&text, "; %d times in a row", failure.Count)
+	}
+	if f.got.held && !(f.got.failed == vm.OpRun && f.want.never) {
+		fmt.Fprintf(&text, "; next attempt at %s", f.nextTry.UTC().Format(time.RFC3339))
+	}
+	fmt.Fprintf(&text, "; more: rdd limavm logs %s", f.name)
+	if len(failure.LogTail) > 0 {
+		text.WriteString("\nlast lines of the log:\n  " + strings.Join(failure.LogTail, "\n  "))
+	}
+	return text.String()
+}
+
+// condition makes conditions of one type and status.
+func condition(kind string, status metav1.ConditionStatus) func(reason, message string) metav1.Condition {
+	return func(reason, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: shorten(message, maxConditionMessage)}
+	}
+}
+
+// maxConditionMessage is the limit in the schema of metav1.Condition, in bytes.
+const maxConditionMessage = 32768
+
+// shorten cuts a message that the API server would refuse.
+func shorten(message string, limit int) string {
+	if len(message) <= limit {
+		return message
+	}
+	const mark = " …"
+	return strings.ToValidUTF8(message[:limit-len(mark)], "") + mark
+}
+
+// phase is one word for people, and a function of the conditions that were just made.
+func phase(status v1alpha1.LimaVMStatus, f facts) v1alpha1.Phase {
+	created := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionCreated)
+	running := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRunning)
+	switch {
+	case f.want.deleting:
+		return v1alpha1.PhaseDeleting
+	case created.Reason == v1alpha1.ReasonCreateFailed:
+		return v1alpha1.PhaseFailed
+	case f.got.state == vm.Creating, f.got.state == vm.Deleting: // deleted, to be made anew
+		return v1alpha1.PhaseCreating
+	case f.got.state == vm.Absent, f.got.state == vm.Unknown:
+		return v1alpha1.PhasePending
+	}
+	switch running.Reason {
+	case v1alpha1.ReasonStarted:
+		return v1alpha1.PhaseRunning
+	case v1alpha1.ReasonStarting:
+		return v1alpha1.PhaseStarting
+	case v1alpha1.ReasonStopping:
+		return v1alpha1.PhaseStopping
+	case v1alpha1.ReasonStopped:
+		return v1alpha1.PhaseStopped
+	}
+	return v1alpha1.PhaseFailed
+}

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/gofrs/flock"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+)
+
+// ErrRunning says that another daemon serves the instance.
+var ErrRunning = errors.New("another daemon is running")
+
+// runningError is ErrRunning with what is known of the other daemon.
+type runningError struct {
+	inst   instance.Instance
+	record *Record
+}
+
+func (e *runningError) Error() string {
+	who := "another process"
+	if e.record != nil {
+		who = fmt.Sprintf("the daemon with PID %d", e.record.PID)
+	}
+	return fmt.Sprintf("instance %q is already served by %s; see \"rdd svc status\"", e.inst.Name, who)
+}
+
+func (e *runningError) Is(target error) bool { return target == ErrRunning }
+
+// lock makes this process the only daemon of an instance, until unlock is called or the process ends, however it ends.
+func lock(inst instance.Instance) (unlock func() error, err error) {
+	file := flock.New(inst.LockFile(), flock.SetPermissions(0o600))
+	locked, err := file.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock instance %q: %w", inst.Name, err)
+	}
+	if !locked {
+		record, err := readRecord(inst)
+		return nil, errors.Join(&runningError{inst: inst, record: record}, err)
+	}
+	return file.Unlock, nil
+}
+
+// MakeDirs creates the directories of an instance, for the owner only.
+func MakeDirs(inst instance.Instance) error {
+	for _, dir := range []string{inst.Dir, inst.LogDir, inst.ShortDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)
+		}
+		if err := writable(dir); err != nil {
+			return fmt.Errorf("cannot write to a directory of instance %q: %w", inst.Name, err)
+		}
+	}
+	return nil
+}
+
+// writable finds out by trying: mode bits do not tell of read-only file systems, access lists or quotas.
+func writable(dir string) error {
+	file, err := os.CreateTemp(dir, ".write-test-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}

@@ -1,0 +1,99 @@
+package daemon
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/sirupsen/logrus"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// Levels beyond those of slog.
+const (
+	levelTrace = slog.LevelDebug - 4
+	levelFatal = slog.LevelError + 4
+)
+
+// ParseLevel reads a log level: fatal, error, warn, info, debug or trace.
+func ParseLevel(name string) (slog.Level, error) {
+	switch strings.ToLower(name) {
+	case "fatal":
+		return levelFatal, nil
+	case "error":
+		return slog.LevelError, nil
+	case "warn", "warning", "":
+		return slog.LevelWarn, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "debug":
+		return slog.LevelDebug, nil
+	case "trace":
+		return levelTrace, nil
+	}
+	return 0, fmt.Errorf("unknown log level %q: it must be fatal, error, warn, info, debug or trace", name)
+}
+
+// NewLogger returns the root of all logging of this process, and bridges the three other loggers to it that come with
+// Kubernetes, controller-runtime and Lima.
+func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
+	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log)
+	klog.SetSlogLogger(log.With("logger", "klog"))
+	setVerbosity(level)
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	logrus.SetOutput(io.Discard)
+	logrus.SetLevel(logrus.TraceLevel)
+	logrus.AddHook(logrusHook{log.With("logger", "logrus")})
+	return log
+}
+
+// setVerbosity maps debug to klog's -v=2 and trace to -v=4, as external controllers are told to.
+func setVerbosity(level slog.Level) {
+	verbosity := "0"
+	switch {
+	case level <= levelTrace:
+		verbosity = "4"
+	case level <= slog.LevelDebug:
+		verbosity = "2"
+	}
+	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	_ = flags.Set("v", verbosity) // a number is always accepted
+}
+
+type logrusHook struct{ log *slog.Logger }
+
+func (logrusHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h logrusHook) Fire(entry *logrus.Entry) error {
+	attrs := make([]slog.Attr, 0, len(entry.Data))
+	for key, value := range entry.Data {
+		attrs = append(attrs, slog.Any(key, value))
+	}
+	//nolint:sloglint // the message is what others have logged
+	h.log.LogAttrs(context.Background(), logrusLevel(entry.Level), entry.Message, attrs...)
+	return nil
+}
+
+func logrusLevel(level logrus.Level) slog.Level {
+	switch level {
+	case logrus.PanicLevel, logrus.FatalLevel:
+		return levelFatal
+	case logrus.ErrorLevel:
+		return slog.LevelError
+	case logrus.WarnLevel:
+		return slog.LevelWarn
+	case logrus.InfoLevel:
+		return slog.LevelInfo
+	case logrus.DebugLevel:
+		return slog.LevelDebug
+	default:
+		return levelTrace
+	}
+}

@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// Record says who serves an instance.
+type Record struct {
+	process.Identity
+	// Address is where the API listens: "127.0.0.1:6445". Empty until Ready.
+	Address string `json:"address,omitempty"`
+	// Version of the daemon.
+	Version string `json:"version"`
+	// Executable is the file that the daemon runs.
+	Executable string    `json:"executable"`
+	StartedAt  time.Time `json:"startedAt"`
+	// Ready is when the daemon was ready; nil before.
+	Ready *time.Time `json:"ready,omitempty"`
+	// Stopping is when it was asked to end; nil before.
+	Stopping *time.Time `json:"stopping,omitempty"`
+}
+
+// Serves tells whether the daemon is ready, and is not about to end.
+func (r *Record) Serves() bool { return r != nil && r.Ready != nil && r.Stopping == nil }
+
+// Find returns the record of the living daemon of an instance, or nil when there is none.
+func Find(inst instance.Instance) (*Record, error) {
+	record, err := readRecord(inst)
+	if err != nil || record == nil {
+		return nil, err
+	}
+	handle, err := process.Open(record.Identity)
+	if errors.Is(err, process.ErrGone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell whether the daemon with PID %d runs: %w", record.PID, err)
+	}
+	return record, handle.Close()
+}
+
+func readRecord(inst instance.Instance) (*Record, error) {
+	content, err := os.ReadFile(inst.RecordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read who serves instance %q: %w", inst.Name, err)
+	}
+	var record Record
+	// The file is written whole or not at all, so one that cannot be read is nobody's: a living daemon still holds the lock.
+	if err := json.Unmarshal(content, &record); err == nil && !record.IsZero() {
+		return &record, nil
+	}
+	return nil, nil
+}
+
+func writeRecord(inst instance.Instance, record *Record) error {
+	content, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode the daemon's record: %w", err)
+	}
+	if err := writeFile(inst.RecordFile(), append(content, '\n')); err != nil {
+		return err
+	}
+	return writeFile(inst.PIDFile(), []byte(strconv.Itoa(record.PID)+"\n"))
+}
+
+// removeRecord is called with the lock held: the files are ours, or a dead daemon's.
+func removeRecord(inst instance.Instance) error {
+	var errs []error
+	for _, file := range []string{inst.RecordFile(), inst.PIDFile()} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cannot remove the daemon's record: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeFile replaces a file, so that a reader sees the old content or the new, also after a power cut.
+func writeFile(path string, content []byte) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+			err = fmt.Errorf("cannot write %s: %w", path, err)
+		}
+	}()
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

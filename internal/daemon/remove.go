@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+)
+
+// Remove removes everything of an instance whose daemon has ended. VMs that a dead daemon left running are shut down first.
+// It removes nothing, and returns an error, where a daemon lives (which is ErrRunning), and where there is a VM that rdd has
+// not made.
+func Remove(ctx context.Context, cfg Config) error {
+	inst := cfg.Instance
+	if _, err := os.Stat(inst.Dir); errors.Is(err, fs.ErrNotExist) {
+		if err := refuseForeign(inst); err != nil {
+			return fmt.Errorf("cannot delete instance %q: %w", inst.Name, err)
+		}
+		return errors.Join(removeAll(inst.ShortDir), removeLogs(inst))
+	}
+	unlock, err := lock(inst)
+	if err != nil {
+		return err
+	}
+	err = refuseForeign(inst)
+	if err == nil {
+		err = stopLeftovers(ctx, cfg)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot delete instance %q: %w", inst.Name, err), unlock())
+	}
+	err = removeAll(inst.ShortDir)
+	if err == nil {
+		err = removeBut(inst.Dir, filepath.Base(inst.LockFile()))
+	}
+	// Windows removes no file that is open.
+	err = errors.Join(err, unlock())
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeAll(inst.Dir), removeLogs(inst))
+}
+
+// removeLogs removes our files only: the directory may be one that the user chose and keeps other things in.
+func removeLogs(inst instance.Instance) error {
+	for _, file := range []string{inst.StdoutLog(), inst.StderrLog()} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove the log: %w", err)
+		}
+	}
+	_ = os.Remove(inst.LogDir) // succeeds if it is empty
+	return nil
+}
+
+// refuseForeign looks for what somebody else keeps in our LIMA_HOME. Lima's own names begin with an underscore.
+func refuseForeign(inst instance.Instance) error {
+	entries, err := os.ReadDir(inst.LimaHome())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() || strings.HasPrefix(entry.Name(), "_") || strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
+		if _, err := os.Stat(inst.RecordDir(entry.Name())); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", inst.VMDir(entry.Name()))
+		}
+	}
+	return nil
+}
+
+// stopLeftovers has the driver adopt what runs, and shuts it down.
+func stopLeftovers(ctx context.Context, cfg Config) error {
+	if _, err := os.Stat(cfg.Instance.LimaHome()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	driver, err := newDriver(cfg, func(string) {})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, defaultGrace+forceTime)
+	defer cancel()
+	return errors.Join(driver.Drain(ctx, func(string) time.Duration { return defaultGrace }), driver.Close())
+}
+
+func removeAll(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("cannot remove %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func removeBut(dir string, keep ...string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("cannot remove %s: %w", dir, err)
+	}
+	for _, entry := range entries {
+		if slices.Contains(keep, entry.Name()) {
+			continue
+		}
+		if err := removeAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// portsToTry bounds the search for a free port.
+const portsToTry = 100
+
+// Config is what a daemon serves.
+type Config struct {
+	Instance instance.Instance
+	Settings Settings
+	Version  string
+	// Executable is rdd itself, which runs as the agents of VMs, too. Environ is their environment.
+	Executable string
+	Environ    []string
+	Log        *slog.Logger
+	// Announce tells whoever launched this process; nil for a daemon in the foreground.
+	Announce *Announcer
+}
+
+// Serve runs the daemon until ctx is done, which is a request to shut down the VMs and then all else, or until a part fails.
+// It returns an error that is ErrRunning where another daemon serves the instance.
+func Serve(ctx context.Context, cfg Config) (err error) {
+	if err := MakeDirs(cfg.Instance); err != nil {
+		return err
+	}
+	unlock, err := lock(cfg.Instance)
+	if err != nil {
+		return err
+	}
+	// The files go first: without the lock they may be another daemon's.
+	defer func() { err = errors.Join(err, removeRecord(cfg.Instance), unlock()) }()
+	if err := writeLimaDefaults(cfg.Instance); err != nil {
+		return err
+	}
+	record, err := newRecord(cfg)
+	if err != nil {
+		return err
+	}
+	if err := writeRecord(cfg.Instance, record); err != nil {
+		return err
+	}
+	port, err := choosePort(&cfg)
+	if err != nil {
+		return err
+	}
+	parts := &composition{cfg: cfg, port: port}
+	ready := func() error {
+		now := time.Now()
+		record.Address, record.Ready = parts.server.Address(), &now
+		if err := writeRecord(cfg.Instance, record); err != nil {
+			return err
+		}
+		cfg.Announce.Ready()
+		cfg.Log.Info("ready", "address", record.Address, "took", now.Sub(record.StartedAt).Round(time.Millisecond))
+		saveMemory(ctx)
+		return nil
+	}
+	ending := func() error {
+		now := time.Now()
+		record.Stopping = &now
+		return writeRecord(cfg.Instance, record)
+	}
+	return runParts(ctx, cfg.Log, parts.list(), ready, ending)
+}
+
+func newRecord(cfg Config) (*Record, error) {
+	self, err := process.Self()
+	if err != nil {
+		return nil, fmt.Errorf("cannot identify this process: %w", err)
+	}
+	return &Record{Identity: self, Version: cfg.Version, Executable: cfg.Executable, StartedAt: time.Now()}, nil
+}
+
+// choosePort returns the port that the user asked for, whether it is free or not, or else the one of the last time, the
+// default, or the next free one after it; that is remembered.
+func choosePort(cfg *Config) (int, error) {
+	if cfg.Settings.SecurePort != 0 {
+		if err := free(cfg.Settings.SecurePort); err != nil {
+			return 0, fmt.Errorf("cannot serve on port %d: %w; choose another with --secure-port", cfg.Settings.SecurePort, err)
+		}
+		return cfg.Settings.SecurePort, nil
+	}
+	first := cfg.Instance.DefaultPort()
+	candidates := []int{cfg.Settings.LastPort}
+	for i := range portsToTry {
+		candidates = append(candidates, first+i)
+	}
+	for _, port := range candidates {
+		if port == 0 || free(port) != nil {
+			continue
+		}
+		return port, remember(cfg.Instance, port)
+	}
+	return 0, fmt.Errorf("cannot serve: the ports %d to %d are all taken; choose one with --secure-port", first, first+portsToTry-1)
+}
+
+// free tells why nobody can listen on a port. Between this and the listening of the API somebody else may take it; then the
+// API tells.
+func free(port int) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		var call *os.SyscallError
+		if errors.As(err, &call) && !errors.Is(err, syscall.EACCES) {
+			return call.Err
+		}
+		return err
+	}
+	return listener.Close()
+}
+
+// remember saves the port in the settings as they are on disk: those of this session may be overridden by flags.
+func remember(inst instance.Instance, port int) error {
+	saved, exists, err := LoadSettings(inst)
+	if err != nil || exists && saved.LastPort == port {
+		return err
+	}
+	saved.LastPort = port
+	return SaveSettings(inst, saved)
+}

@@ -1,0 +1,52 @@
+package hostagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/lima-vm/lima/v2/pkg/instance"
+	"github.com/lima-vm/lima/v2/pkg/store"
+
+	"github.com/seed-192657fa/rdd/internal/hostagent/control"
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// deleteInstance removes an instance, whole or half-made. The daemon has made sure that nothing of it lives.
+func deleteInstance(ctx context.Context, name string) error {
+	return work(ctx, name, func(ctx context.Context, _ control.Boot, dir instancedir.Dir, to teller) error {
+		progress(to, "Deleting the instance", -1, "")
+		return removeInstance(ctx, dir, to)
+	})
+}
+
+// removeInstance has Lima undo what the VM's driver keeps elsewhere, and removes the directory. Lima's Delete signals every
+// PID that it finds in a file, and unlocks disks whoever holds them: so all PID files go first, the PIDs in the struct are
+// zeroed, and the disks are unlocked here.
+func removeInstance(ctx context.Context, dir instancedir.Dir, to teller) error {
+	notices, err := dir.Clear(process.Identity{})
+	if err != nil {
+		return err
+	}
+	for _, notice := range notices {
+		_ = to.Note(control.Note{Notice: &notice})
+	}
+	inst, err := store.Inspect(ctx, dir.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // no template yet, or no longer: nothing that a driver could know of
+		if err := os.RemoveAll(dir.Path()); err != nil {
+			return fmt.Errorf("cannot remove the instance's directory: %w", err)
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot inspect the instance: %w", err)
+	}
+	inst.HostAgentPID, inst.DriverPID, inst.AdditionalDisks = 0, 0, nil
+	if err := instance.Delete(ctx, inst, true); err != nil {
+		return fmt.Errorf("cannot delete the instance: %w", err)
+	}
+	return nil
+}

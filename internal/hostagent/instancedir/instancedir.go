@@ -1,0 +1,188 @@
+// Package instancedir owns what lies on disk for one instance: where Lima's files and rdd's own are, which of Lima's are
+// left over when nothing of the instance runs, and whose the processes are that they name. Nothing here runs Lima.
+//
+// A PID in a file of Lima's is a hint and never an order: the file of a process that rdd cannot prove to be its own is
+// stale, whoever wears that PID now.
+package instancedir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// recordsDir sits beside the instances. Lima reserves names that begin with an underscore, so no instance has that name.
+const recordsDir = "_rdd"
+
+// Dir is the place of one instance.
+type Dir struct {
+	// Home is LIMA_HOME.
+	Home string
+	// Name is the instance's.
+	Name string
+}
+
+// Records is the directory that holds rdd's own of all instances under a LIMA_HOME.
+func Records(home string) string { return filepath.Join(home, recordsDir) }
+
+// Path is Lima's directory of the instance.
+func (d Dir) Path() string { return filepath.Join(d.Home, d.Name) }
+
+// RecordDir is rdd's own directory of the instance.
+func (d Dir) RecordDir() string { return filepath.Join(Records(d.Home), d.Name) }
+
+// ControlSocket is where the agent listens for the daemon.
+func (d Dir) ControlSocket() string { return filepath.Join(d.RecordDir(), "control.sock") }
+
+// RemoveControlSocket removes what an agent listened on.
+func (d Dir) RemoveControlSocket() error { return remove(d.ControlSocket()) }
+
+// Ledger is where each child of the daemon records its family, for whoever has to end it later.
+func (d Dir) Ledger() string { return filepath.Join(d.RecordDir(), "ledger.json") }
+
+// EndFamily ends what is left of the last child's family, the child itself included, and waits for it.
+func (d Dir) EndFamily(ctx context.Context) error {
+	family, err := process.ReadFamily(d.Ledger())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return family.Kill(ctx)
+}
+
+// WorkerLog is the output of the short-lived children.
+func (d Dir) WorkerLog() string { return filepath.Join(d.RecordDir(), "worker.log") }
+
+// Template is the template that the instance was made from.
+func (d Dir) Template() string { return filepath.Join(d.Path(), "lima.yaml") }
+
+// Journal is the event log of the agent; Lima's tools read it too.
+func (d Dir) Journal() string { return filepath.Join(d.Path(), "ha.stdout.log") }
+
+// AgentLog is the output of the agent.
+func (d Dir) AgentLog() string { return filepath.Join(d.Path(), "ha.stderr.log") }
+
+// AgentPID is where Lima's tools look for the agent's PID.
+func (d Dir) AgentPID() string { return filepath.Join(d.Path(), "ha.pid") }
+
+// DriverPIDs are the PIDs that Lima's drivers have written down. They are hints.
+func (d Dir) DriverPIDs() []int {
+	files, err := filepath.Glob(filepath.Join(d.Path(), "*.pid"))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, file := range files {
+		if pid, ok := ReadPID(file); ok && file != d.AgentPID() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// ReadPID reads a PID file; what it names is a hint.
+func ReadPID(file string) (int, bool) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid, err == nil && pid > 0
+}
+
+// AgentSocket is where Lima's tools ask the agent.
+func (d Dir) AgentSocket() string { return filepath.Join(d.Path(), "ha.sock") }
+
+// Exists tells whether anything is at Path.
+func (d Dir) Exists() (bool, error) {
+	_, err := os.Lstat(d.Path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Clear removes what a run of the instance leaves behind: PID files, sockets, temporary files, the locks of its disks. It
+// must only be called while nothing of the instance lives but the agent own (zero for none), so that a PID file which names
+// another living process names a stranger: a notice tells whom, and the stranger is left alone.
+func (d Dir) Clear(own process.Identity) ([]vm.Notice, error) {
+	entries, err := os.ReadDir(d.Path())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot look for leftovers: %w", err)
+	}
+	var notices []vm.Notice
+	var errs []error
+	for _, entry := range entries {
+		path := filepath.Join(d.Path(), entry.Name())
+		switch filepath.Ext(entry.Name()) {
+		case ".pid":
+			if notice := stranger(path, own); notice != nil {
+				notices = append(notices, *notice)
+			}
+		case ".sock", ".tmp":
+		default:
+			continue
+		}
+		errs = append(errs, remove(path))
+	}
+	return notices, errors.Join(append(errs, d.unlockDisks())...)
+}
+
+// stranger tells who wears the PID in a stale PID file; nil when nobody does.
+func stranger(path string, own process.Identity) *vm.Notice {
+	pid, ok := ReadPID(path)
+	if !ok {
+		return nil
+	}
+	found, err := process.Describe(pid)
+	if err != nil || found.Identity == own {
+		return nil
+	}
+	return &vm.Notice{
+		Warning: true, Reason: "ForeignProcess",
+		Message: fmt.Sprintf("PID %d in %s is not ours: started %s, %s; left alone",
+			pid, filepath.Base(path), found.Started.Format(time.RFC3339), found.Name),
+	}
+}
+
+// unlockDisks releases the disks that this instance, and no other, has locked.
+func (d Dir) unlockDisks() error {
+	locks, err := filepath.Glob(filepath.Join(d.Home, "_disks", "*", "in_use_by"))
+	if err != nil {
+		return fmt.Errorf("cannot look for locked disks: %w", err)
+	}
+	var errs []error
+	for _, lock := range locks {
+		if holder, err := os.Readlink(lock); err == nil && d.is(holder) {
+			errs = append(errs, remove(lock))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// is compares as Lima writes: it resolves links in LIMA_HOME first.
+func (d Dir) is(path string) bool {
+	if path == d.Path() {
+		return true
+	}
+	home, err := filepath.EvalSymlinks(d.Home)
+	return err == nil && path == filepath.Join(home, d.Name)
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove a leftover: %w", err)
+	}
+	return nil
+}

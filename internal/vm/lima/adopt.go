@@ -1,0 +1,197 @@
+package lima
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/hostagent/control"
+	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+const (
+	// adoptTimeout is how long an agent of an earlier daemon has to prove who it is.
+	adoptTimeout = 10 * time.Second
+	// replaceGrace is what one gets that does not: it may still be able to shut its VM down.
+	replaceGrace = 30 * time.Second
+)
+
+// load looks at what an earlier daemon has left of the instance, and takes it over, finishes it or undoes it.
+func (s *supervisor) load() {
+	rec, err := readRecord(s.dir)
+	exists, existsErr := s.dir.Exists()
+	if err = errors.Join(err, existsErr); err != nil {
+		s.log.Error("cannot tell whose the instance is; it is left alone", "err", err)
+		s.settle(vm.Foreign)
+		return
+	}
+	if rec != nil {
+		s.mu.Lock()
+		s.rec = *rec
+		s.mu.Unlock()
+	}
+	switch {
+	case rec == nil && exists:
+		s.settle(vm.Foreign)
+	case rec == nil:
+		s.settle(vm.Absent)
+	case rec.Step != stepCreated:
+		close(s.looked)
+		s.undo(rec)
+	case rec.Agent != nil:
+		close(s.looked)
+		s.adopt(rec)
+	case !exists:
+		if err := forget(s.dir); err != nil {
+			s.log.Error("cannot forget an instance whose directory is gone", "err", err)
+		}
+		s.mu.Lock()
+		s.rec = record{}
+		s.mu.Unlock()
+		s.settle(vm.Absent)
+	default:
+		s.settle(vm.Stopped)
+	}
+}
+
+// settle ends the look at the disk.
+func (s *supervisor) settle(state vm.State) {
+	s.set(func() { s.state = state })
+	close(s.looked)
+}
+
+// undo removes an instance that was not made, or not removed, to the end.
+func (s *supervisor) undo(rec *record) {
+	err := s.remove(s.driver.ctx)
+	switch {
+	case s.driver.ctx.Err() != nil:
+	case err == nil:
+		s.set(func() {
+			s.rec, s.state = record{}, vm.Absent
+			s.notice(vm.Notice{Reason: "LeftoverRemoved", Message: "removed what an interrupted daemon had left while it was " + string(rec.Step) + " the instance"})
+		})
+	case rec.Step == stepDeleting:
+		j := &job{during: vm.OpDelete}
+		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
+	default: // tried again before the next creation
+		j := &job{during: vm.OpCreate}
+		s.finish(vm.Absent, s.failed(j, err, childEnd{}))
+	}
+}
+
+// adopt takes an agent over that an earlier daemon has started, if it lives and can prove who it is.
+func (s *supervisor) adopt(rec *record) {
+	r := newRun(rec.Child, *rec.Agent)
+	r.adopted = true
+	handle, err := process.Open(rec.Child)
+	if err != nil {
+		s.diedUnwatched(r)
+		return
+	}
+	defer handle.Close()
+	go func() {
+		if handle.Wait(s.driver.ctx) == nil {
+			close(r.exited)
+		}
+	}()
+	s.mu.Lock()
+	s.run = r
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(s.driver.ctx, adoptTimeout)
+	state, err := s.greet(ctx, r)
+	cancel()
+	switch {
+	case s.driver.ctx.Err() != nil:
+		return
+	case err == nil:
+		s.adopted(r, state)
+	case !handle.Alive():
+		s.diedUnwatched(r)
+		return
+	default:
+		s.log.Warn("an agent of an earlier daemon cannot be adopted; it is replaced", "agent", r.agent, "err", err)
+		r.failing = &vm.Failure{During: vm.OpRun, Message: "the agent did not answer the new daemon: " + err.Error()}
+		s.set(func() { s.state = vm.Running })
+		_ = s.stop(replaceGrace)
+	}
+	s.attendRun(r, func(ctx context.Context) { s.follow(ctx, r) })
+}
+
+// greet shakes hands with an agent that may still be opening its socket.
+func (s *supervisor) greet(ctx context.Context, r *run) (control.State, error) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		client, err := control.Dial(ctx, s.dir.ControlSocket(), s.dir.Name, r.agent, r.record.Token)
+		if err == nil {
+			state, err := client.State(ctx)
+			client.Close()
+			return state, err
+		}
+		if errors.Is(err, control.ErrNotOurs) {
+			return control.State{}, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-r.exited:
+			return control.State{}, err
+		case <-ctx.Done():
+			return control.State{}, err
+		}
+	}
+}
+
+// adopted goes on from where the agent is. Its journal is replayed by follow; what was told to the earlier daemon is not
+// told again.
+func (s *supervisor) adopted(r *run, state control.State) {
+	s.set(func() {
+		r.driver, r.sshPort, r.quietUntil = state.Driver, state.SSHPort, state.Offset
+		switch state.Phase {
+		case control.Running:
+			r.reached, r.runningSince, r.degraded = true, time.Now(), state.Errors
+			s.state = vm.Running
+		case control.Stopping:
+			r.stopping = true
+			s.state = vm.Stopping
+		default:
+			s.state = vm.Starting
+			s.progress = &vm.Progress{Stage: "Starting", Percent: -1}
+		}
+	})
+}
+
+// diedUnwatched settles the end of an agent that no daemon has seen, from what its journal tells.
+func (s *supervisor) diedUnwatched(r *run) {
+	if self, err := process.Self(); err == nil && self.BootID != r.agent.BootID {
+		r.stopping = true // the machine was started anew: the VM did nothing wrong
+	}
+	if file, err := os.Open(s.dir.Journal()); err == nil {
+		_, _ = control.ReadEntries(file, 0, func(entry control.Entry) error {
+			var event control.Event
+			if json.Unmarshal(entry.Event, &event) == nil {
+				r.replay(event)
+			}
+			return nil
+		})
+		_ = file.Close()
+	}
+	if r.told == "" {
+		r.told = "the agent died while no daemon was watching"
+	}
+	r.agent = process.Identity{} // nobody
+	s.ended(r)
+}
+
+// replay is take for an agent that is gone.
+func (r *run) replay(event control.Event) {
+	if event.Status.Running && !r.reached {
+		r.reached, r.runningSince = true, event.Time
+	}
+	if note := event.RDD; note != nil {
+		r.stopping = r.stopping || note.Stopping
+		if note.Failure != "" {
+			r.told = note.Failure
+		}
+	}
+}

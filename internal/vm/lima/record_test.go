@@ -1,0 +1,176 @@
+package lima
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/internal/vm"
+)
+
+// found is what a new driver makes of what lies on disk.
+func found(t *testing.T, home string) (*Driver, vm.Observed) {
+	t.Helper()
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := make(chan struct{}, 1)
+	d, err := New(Config{
+		Home: home, Executable: executable, Env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Notify: func(string) {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	timeout := time.NewTimer(time.Minute)
+	defer timeout.Stop()
+	for {
+		got := d.Observe("one")
+		if got.State != vm.Unknown {
+			return d, got
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			t.Fatal("it is Unknown for ever")
+		}
+	}
+}
+
+// TestEveryStepIsTakenUp has a daemon die after each durable step.
+func TestEveryStepIsTakenUp(t *testing.T) {
+	ours, theirs := []byte("images: []\n"), []byte("images: [] # theirs\n")
+	for _, test := range []struct {
+		name     string
+		rec      *record
+		template []byte // nil: no directory; empty: one without a template
+		want     vm.State
+		stays    bool // the directory
+	}{
+		{"nothing", nil, nil, vm.Absent, false},
+		{"a directory of somebody else's", nil, theirs, vm.Foreign, true},
+		{"creation intended", &record{Step: stepCreating}, nil, vm.Absent, false},
+		{"creation begun", &record{Step: stepCreating}, []byte{}, vm.Absent, false},
+		{"creation under way", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, ours, vm.Absent, false},
+		{"somebody was faster", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, theirs, vm.Absent, true},
+		{"created", &record{Step: stepCreated}, ours, vm.Stopped, true},
+		{"created, then taken away", &record{Step: stepCreated}, nil, vm.Absent, false},
+		{"deletion intended", &record{Step: stepDeleting}, ours, vm.Absent, false},
+		{"deletion under way", &record{Step: stepDeleting}, []byte{}, vm.Absent, false},
+		{"deletion done", &record{Step: stepDeleting}, nil, vm.Absent, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+			if test.rec != nil {
+				test.rec.Owner, test.rec.TemplateVersion, test.rec.Instance = "me", "1", &vm.Instance{VMType: "qemu"}
+				if err := test.rec.write(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.template != nil {
+				if err := os.Mkdir(dir.Path(), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(test.template) > 0 {
+				if err := os.WriteFile(dir.Template(), test.template, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, got := found(t, dir.Home)
+			if got.State != test.want || got.Failure != nil {
+				t.Errorf("it is %s, failure %+v", got.State, got.Failure)
+			}
+			if there, err := dir.Exists(); err != nil || there != test.stays {
+				t.Errorf("the directory is there: %v, %v", there, err)
+			}
+			if test.want == vm.Absent {
+				if rec, err := readRecord(dir); rec != nil || err != nil {
+					t.Errorf("the record is still there: %+v, %v", rec, err)
+				}
+			}
+		})
+	}
+}
+
+func TestUnreadableRecordsAreLeftAlone(t *testing.T) {
+	for name, text := range map[string]string{
+		"garbage": "{", "another version": `{"version": 99, "step": "created"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+			if err := os.MkdirAll(dir.RecordDir(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(recordFile(dir), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d, got := found(t, dir.Home)
+			if got.State != vm.Foreign {
+				t.Errorf("it is %s", got.State)
+			}
+			if err := d.Delete("one"); err == nil {
+				t.Error("it would be deleted")
+			}
+			if left, err := os.ReadFile(recordFile(dir)); err != nil || string(left) != text {
+				t.Errorf("the record is now %q, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestRecordIsPrivate(t *testing.T) {
+	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+	if err := (record{Step: stepCreated, Owner: "me"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{recordFile(dir): 0o600, dir.RecordDir(): 0o700 | os.ModeDir} {
+		if info, err := os.Stat(path); err != nil || info.Mode() != want {
+			t.Errorf("%s has mode %v, %v", filepath.Base(path), info.Mode(), err)
+		}
+	}
+}
+
+func TestNamesAreChecked(t *testing.T) {
+	d, _ := found(t, t.TempDir())
+	for _, name := range []string{"", ".", "..", "../one", "_rdd", "a/b", "a b", "-x", "x-"} {
+		if got := d.Observe(name); got.State != vm.Absent {
+			t.Errorf("%q is %s", name, got.State)
+		}
+		if err := d.Create(name, vm.Spec{Owner: "me", TemplateVersion: "1", Template: []byte("x")}); err == nil {
+			t.Errorf("%q was created", name)
+		}
+	}
+}
+
+func TestNewRefusesBadConfigurations(t *testing.T) {
+	log, notify := slog.New(slog.DiscardHandler), func(string) {}
+	for name, cfg := range map[string]Config{
+		"a relative home":  {Home: "home", Executable: "/x", Log: log, Notify: notify},
+		"no executable":    {Home: t.TempDir(), Log: log, Notify: notify},
+		"no log":           {Home: t.TempDir(), Executable: "/x", Notify: notify},
+		"nobody to notify": {Home: t.TempDir(), Executable: "/x", Log: log},
+		"an impossible home": {
+			Home: filepath.Join(os.DevNull, "home"), Executable: "/x", Log: log, Notify: notify,
+		},
+	} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}

@@ -1,0 +1,383 @@
+package lima
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/hostagent/control"
+	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+const (
+	// startTimeout is how long a start may show no progress: Lima itself gives up after that.
+	startTimeout = 10 * time.Minute
+	// stopMargin is what an agent gets on top of the grace, for using force itself.
+	stopMargin = 1500 * time.Millisecond
+	// askTimeout bounds one request to an agent.
+	askTimeout = 5 * time.Second
+	// retryPause is how long to wait before something is tried again that has failed and must not stay undone.
+	retryPause = 2 * time.Second
+)
+
+// run is one agent, from its start, or its adoption, to its end. The supervisor's lock guards it.
+type run struct {
+	agent     process.Identity
+	record    agentRecord
+	adopted   bool
+	exited    chan struct{} // closed when the agent has ended
+	connected chan struct{} // closed when client is set
+	alive     chan struct{} // sent to when the agent tells something while it starts
+
+	client       *control.Client
+	driver       process.Identity
+	sshPort      int
+	degraded     []string
+	told         string // why the agent is about to fail, in its own words
+	exitStatus   string
+	reached      bool // it was Running
+	runningSince time.Time
+	quietUntil   int64 // notices before this offset were told to an earlier daemon
+
+	stopping   bool // the end was asked for, by us or by somebody else
+	forced     bool
+	stopAt     time.Time
+	stopSooner chan struct{} // sent to when stopAt has moved; nil until the first stop
+	failing    *vm.Failure   // why we stop it, if it is not because we were asked to
+}
+
+func newRun(agent process.Identity, record agentRecord) *run {
+	return &run{
+		agent: agent, record: record,
+		exited: make(chan struct{}), connected: make(chan struct{}), alive: make(chan struct{}, 1),
+	}
+}
+
+func (r *run) host() *vm.Host {
+	if r.agent.IsZero() {
+		return nil
+	}
+	return &vm.Host{Agent: r.agent, Driver: r.driver, StartedAt: r.record.StartedAt, Adopted: r.adopted}
+}
+
+func (s *supervisor) start() error {
+	return s.update(func() (bool, error) {
+		switch {
+		case s.state == vm.Starting:
+			return false, nil
+		case s.state != vm.Stopped || s.rec.Step != stepCreated:
+			return false, refusal(s.state)
+		case s.job != nil:
+			return false, errors.New("a template is being applied")
+		}
+		r := newRun(process.Identity{}, agentRecord{})
+		if err := s.driver.background(func() { s.launch(r) }); err != nil {
+			return false, err
+		}
+		s.run, s.state, s.progress = r, vm.Starting, &vm.Progress{Stage: "Starting", Percent: -1}
+		return true, nil
+	})
+}
+
+// launch starts an agent and stays with it to its end.
+func (s *supervisor) launch(r *run) {
+	notes := make(chan control.Note, 1)
+	child, err := s.startAgent(r, notes)
+	if err != nil {
+		r.told = err.Error()
+		close(r.exited)
+		s.ended(r)
+		return
+	}
+	if s.driver.background(func() {
+		select {
+		case <-child.Done():
+			s.set(func() { r.exitStatus = child.ExitStatus() })
+			close(r.exited)
+		case <-s.driver.ctx.Done():
+		}
+	}) != nil {
+		return
+	}
+	s.attendRun(r, func(ctx context.Context) {
+		for {
+			select {
+			case note, open := <-notes:
+				if !open || note.Ready {
+					s.follow(ctx, r)
+					return
+				}
+			case <-r.exited:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// startAgent does all that has to come before an agent may begin. The agent waits until its record is safe.
+func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, error) {
+	if err := s.tidy(); err != nil {
+		return nil, err
+	}
+	if err := ensureKeys(s.dir.Home); err != nil {
+		return nil, err
+	}
+	child, err := s.spawn("run", s.dir.AgentLog(), notes)
+	if err != nil {
+		return nil, err
+	}
+	rec := s.recorded()
+	rec.Child = child.Identity()
+	rec.Agent = &agentRecord{Protocol: control.Protocol, Token: control.NewToken(), StartedAt: time.Now()}
+	if err := s.save(rec); err != nil {
+		return nil, errors.Join(err, child.stdin.Close()) // which ends it
+	}
+	s.set(func() { r.agent, r.record = rec.Child, *rec.Agent })
+	_ = s.driver.background(func() {
+		defer child.stdin.Close()
+		reason := s.driver.accel.broken(s.driver.ctx, rec.Instance)
+		if reason != "" && s.driver.accel.tell() {
+			s.set(func() {
+				s.notice(vm.Notice{Warning: true, Reason: "NoAcceleration", Message: reason + "; using emulation, which is slow"})
+			})
+		}
+		s.mu.Lock()
+		stopping := r.stopping
+		s.mu.Unlock()
+		if !stopping { // or else the closed pipe ends it
+			child.boot(control.Boot{Token: rec.Agent.Token, Emulate: reason != ""})
+		}
+	})
+	return child, nil
+}
+
+// attendRun follows an agent until it has ended, and tidies up after it.
+func (s *supervisor) attendRun(r *run, follow func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(s.driver.ctx)
+	defer cancel()
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		follow(ctx)
+	}()
+	timeout := time.NewTimer(startTimeout)
+	defer timeout.Stop()
+	for {
+		select {
+		case <-r.alive:
+			timeout.Reset(startTimeout)
+			continue
+		case <-timeout.C:
+			s.gaveUp(r)
+			continue
+		case <-r.exited:
+		case <-ctx.Done():
+		}
+		break
+	}
+	select { // what the agent told last is still in the stream
+	case <-followed:
+	case <-time.After(drainTimeout):
+		cancel()
+		<-followed
+	case <-ctx.Done():
+		<-followed
+	}
+	if s.driver.ctx.Err() == nil {
+		s.ended(r)
+	}
+}
+
+// gaveUp stops an agent that does not come to Running.
+func (s *supervisor) gaveUp(r *run) {
+	s.mu.Lock()
+	if s.state != vm.Starting {
+		s.mu.Unlock()
+		return
+	}
+	r.failing = &vm.Failure{During: vm.OpStart, Message: fmt.Sprintf("it did not come up: no progress for %v", startTimeout)}
+	s.mu.Unlock()
+	_ = s.stop(30 * time.Second)
+}
+
+// follow connects to the agent and takes its events, again after every interruption, until the agent ends.
+func (s *supervisor) follow(ctx context.Context, r *run) {
+	var from int64
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, retryPause) {
+		client, err := control.Dial(ctx, s.dir.ControlSocket(), s.dir.Name, r.agent, r.record.Token)
+		if err == nil {
+			pause = 50 * time.Millisecond
+			s.connect(r, client)
+			from, err = s.events(ctx, r, client, from)
+			client.Close()
+		}
+		select {
+		case <-r.exited:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+			s.log.Debug("lost the agent", "err", err)
+		}
+	}
+}
+
+func (s *supervisor) events(ctx context.Context, r *run, client *control.Client, from int64) (int64, error) {
+	err := client.Events(ctx, from, func(next int64, event control.Event) error {
+		from = next
+		_ = s.update(func() (bool, error) { return s.take(r, next, event), nil })
+		return nil
+	})
+	return from, err
+}
+
+func (s *supervisor) connect(r *run, client *control.Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.client == nil {
+		close(r.connected)
+	}
+	r.client = client
+}
+
+// take is the one place where an agent's event changes what is known; the lock is held. It tells whether anything changed.
+func (s *supervisor) take(r *run, next int64, event control.Event) bool {
+	changed := false
+	if port := event.Status.SSHLocalPort; port != 0 && port != r.sshPort {
+		r.sshPort, changed = port, true
+	}
+	if event.Status.Running && !r.reached && !r.stopping {
+		s.reachedRunning(r, event)
+		changed = true
+	}
+	if event.RDD != nil && s.takeNote(r, next, *event.RDD) {
+		changed = true
+	}
+	if changed && s.state == vm.Starting {
+		select {
+		case r.alive <- struct{}{}:
+		default:
+		}
+	}
+	return changed
+}
+
+func (s *supervisor) reachedRunning(r *run, event control.Event) {
+	r.reached, r.runningSince = true, event.Time
+	if event.Status.Degraded {
+		r.degraded = event.Status.Errors
+	}
+	s.state, s.failure, s.progress = vm.Running, nil, nil
+}
+
+func (s *supervisor) takeNote(r *run, next int64, note control.Note) bool {
+	switch {
+	case note.Progress != nil && s.state == vm.Starting:
+		s.progress = note.Progress
+	case note.Notice != nil && next > r.quietUntil:
+		s.notice(*note.Notice)
+	case note.Instance != nil:
+		s.rec.Instance = note.Instance // the defaults that Lima mixes in may have changed since it was created
+	case note.Driver != nil:
+		r.driver = *note.Driver
+	case note.Stopping:
+		r.stopping = true
+		if s.state == vm.Starting || s.state == vm.Running {
+			s.state, s.progress = vm.Stopping, nil
+		}
+	case note.Forced:
+		r.forced = true
+	case note.Failure != "":
+		r.told = note.Failure
+	default:
+		return false
+	}
+	return true
+}
+
+// ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped.
+func (s *supervisor) ended(r *run) {
+	for {
+		err := s.tidy()
+		if err == nil {
+			rec := s.recorded()
+			rec.Child, rec.Agent = process.Identity{}, nil
+			err = s.save(rec)
+		}
+		if err == nil {
+			break
+		}
+		s.set(func() {
+			s.state = vm.Stopping
+			s.failure = s.count(&vm.Failure{During: vm.OpStop, Message: oneLine(err.Error())})
+		})
+		s.log.Error("cannot tidy up after an agent", "err", err)
+		select {
+		case <-time.After(retryPause):
+		case <-s.driver.ctx.Done():
+			return
+		}
+	}
+	tail, lastError := logTail(s.dir.AgentLog())
+	s.set(func() { s.stopped(r, tail, lastError) })
+}
+
+// stopped settles how a run is told after it; the lock is held.
+func (s *supervisor) stopped(r *run, tail []string, lastError string) {
+	if r.reached && time.Since(r.runningSince) >= healthyAfter {
+		s.failures = 0
+	}
+	failure := r.failing
+	switch {
+	case failure != nil:
+	case r.stopping:
+		s.failures = 0
+	default:
+		failure = &vm.Failure{During: vm.OpStart, Message: r.told}
+		if r.reached {
+			failure.During = vm.OpRun
+		}
+		if failure.Message == "" {
+			failure.Message = lastError
+		}
+		if failure.Message == "" {
+			failure.Message = "the agent ended unexpectedly"
+		}
+	}
+	if failure != nil {
+		failure.Message = oneLine(failure.Message)
+		failure.ExitStatus, failure.LogTail = r.exitStatus, tail
+		s.count(failure)
+		s.log.Warn("the VM ended", "during", failure.During, "err", failure.Message, "status", r.exitStatus, "count", failure.Count)
+	}
+	if r.forced {
+		s.notice(vm.Notice{Warning: true, Reason: "ForcedStop", Message: "the VM did not shut down within its grace period and was stopped by force"})
+	}
+	s.run, s.progress = nil, nil
+	s.state, s.failure = vm.Stopped, failure
+}
+
+// tidy ends what still lives of the instance, and removes what a run leaves behind.
+func (s *supervisor) tidy() error {
+	if err := s.endFamily(s.driver.ctx); err != nil {
+		return err
+	}
+	notices, err := s.dir.Clear(process.Identity{})
+	if len(notices) > 0 {
+		s.set(func() {
+			for _, n := range notices {
+				s.notice(n)
+			}
+		})
+	}
+	ledger := os.Remove(s.dir.Ledger())
+	if isGone(ledger) {
+		ledger = nil
+	}
+	return errors.Join(err, s.dir.RemoveControlSocket(), ledger)
+}

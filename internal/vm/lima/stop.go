@@ -1,0 +1,147 @@
+package lima
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// stop asks the agent to shut down, or shortens the grace of a stop under way.
+func (s *supervisor) stop(grace time.Duration) error {
+	return s.update(func() (bool, error) {
+		r := s.run
+		if r == nil || (s.state != vm.Starting && s.state != vm.Running && s.state != vm.Stopping) {
+			return false, refusal(s.state)
+		}
+		at := time.Now().Add(max(0, grace))
+		if r.stopSooner != nil {
+			if at.Before(r.stopAt) {
+				r.stopAt = at
+				select {
+				case r.stopSooner <- struct{}{}:
+				default:
+				}
+			}
+			return false, nil
+		}
+		sooner := make(chan struct{}, 1)
+		if err := s.driver.background(func() { s.bringDown(r, sooner) }); err != nil {
+			return false, err
+		}
+		r.stopping, r.stopAt, r.stopSooner = true, at, sooner
+		s.state, s.progress = vm.Stopping, nil
+		return true, nil
+	})
+}
+
+// bringDown has the agent shut the VM down: it asks on the control socket, by a signal where that fails, and ends everything
+// by force when the grace, and what the agent needs on top, is over.
+func (s *supervisor) bringDown(r *run, sooner <-chan struct{}) {
+	for {
+		s.mu.Lock()
+		at := r.stopAt
+		s.mu.Unlock()
+		deadline := at.Add(stopMargin)
+		s.askToStop(r, at, deadline)
+		timer := time.NewTimer(time.Until(deadline))
+		select {
+		case <-r.exited:
+		case <-s.driver.ctx.Done():
+		case <-sooner:
+			timer.Stop()
+			continue
+		case <-timer.C:
+			s.endByForce(r)
+		}
+		timer.Stop()
+		return
+	}
+}
+
+// askToStop returns when the agent has taken the request, or at the deadline.
+func (s *supervisor) askToStop(r *run, at, deadline time.Time) {
+	ctx, cancel := context.WithDeadline(s.driver.ctx, deadline)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	select {
+	case <-r.connected:
+	case <-r.exited:
+		return
+	case <-ctx.Done():
+		s.interrupt(r)
+		return
+	}
+	s.mu.Lock()
+	client := r.client
+	s.mu.Unlock()
+	if err := client.Stop(ctx, max(0, time.Until(at))); err != nil {
+		s.log.Warn("the agent did not take the request to stop", "err", err)
+		s.interrupt(r)
+	}
+}
+
+// interrupt is what is left to ask an agent with that does not answer.
+func (s *supervisor) interrupt(r *run) {
+	handle, err := process.Open(s.agentOf(r))
+	if err != nil {
+		return // gone
+	}
+	defer handle.Close()
+	if err := handle.Interrupt(); err != nil && !errors.Is(err, process.ErrGone) {
+		s.log.Warn("cannot interrupt the agent", "err", err)
+	}
+}
+
+// endByForce ends the agent and everything that it has started. What cannot be ended now is tried again when the agent is
+// gone, before the instance is told to be stopped.
+func (s *supervisor) endByForce(r *run) {
+	s.set(func() { r.forced = true })
+	for {
+		err := s.endFamily(s.driver.ctx)
+		if err == nil {
+			return
+		}
+		s.log.Error("cannot end the VM", "err", err)
+		select {
+		case <-r.exited:
+			return
+		case <-s.driver.ctx.Done():
+			return
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+func (s *supervisor) agentOf(r *run) process.Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.agent
+}
+
+// quiet tells whether nothing is under way and nothing lives.
+func (s *supervisor) quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.job == nil && s.run == nil && s.state != vm.Unknown
+}
+
+// drain brings the instance to where it is quiet, and tells whether it needs no further asking.
+func (s *supervisor) drain(grace time.Duration) bool {
+	s.mu.Lock()
+	state := s.state
+	if s.job != nil && s.job.during != vm.OpDelete {
+		s.job.cancel(errCalledOff)
+	}
+	s.mu.Unlock()
+	switch {
+	case state == vm.Unknown:
+		return false
+	case state == vm.Starting, state == vm.Running, state == vm.Stopping:
+		return s.stop(grace) == nil
+	}
+	return true
+}

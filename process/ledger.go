@@ -1,0 +1,160 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// A ledger is a file of JSON lines that a Container appends to and that anybody can read after its death: a header, and one
+// entry for each descendant. A line that is torn or damaged costs that entry and no other. All that can be read from it is
+// verified before it is acted upon, so that a bad ledger can lose a process, but cannot betray a stranger.
+type ledger struct {
+	path    string
+	header  header
+	file    *os.File
+	entries int  // in the file
+	torn    bool // the last line may lack its end
+}
+
+const (
+	ledgerVersion = 1
+	maxLine       = 4 << 10  // bytes; longer ones are not ours
+	maxLedger     = 16 << 20 // bytes that are read
+	maxEntries    = 1000     // in the file, before it is rewritten without the dead
+)
+
+type header struct {
+	Version int      `json:"version"`
+	Head    Identity `json:"head"`
+	Mark    string   `json:"mark,omitempty"`
+	Since   uint64   `json:"since"` // in the unit of StartTime
+}
+
+type entry struct {
+	Identity
+	Name string `json:"name,omitempty"` // for people who read the file
+}
+
+// createLedger replaces what is at path.
+func createLedger(path string, h header) (*ledger, error) {
+	h.Version = ledgerVersion
+	l := &ledger{path: path, header: h}
+	return l, l.rewrite(nil)
+}
+
+// add appends entries, and returns when they are on disk.
+func (l *ledger) add(entries []entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	text := lines(nil, entries)
+	if l.torn {
+		text = append([]byte("\n"), text...)
+	}
+	_, err := l.file.Write(text)
+	l.torn = err != nil
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the ledger: %w", err)
+	}
+	l.entries += len(entries)
+	return nil
+}
+
+func (l *ledger) full() bool { return l.entries >= maxEntries }
+
+// rewrite replaces the file by one with these entries only. If that fails, the file goes on as it was.
+func (l *ledger) rewrite(entries []entry) error {
+	if l.file != nil {
+		_ = l.file.Close() // Windows replaces no open file
+	}
+	err := replace(l.path, lines(&l.header, entries))
+	if err == nil {
+		l.entries, l.torn = len(entries), false
+	}
+	var missing error
+	if l.file, missing = os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0); missing == nil && err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot write the ledger: %w", errors.Join(err, missing))
+}
+
+func (l *ledger) close() error { return l.file.Close() }
+
+func lines(h *header, entries []entry) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b) // writes into memory, of types that always encode
+	if h != nil {
+		_ = enc.Encode(h)
+	}
+	for _, e := range entries {
+		_ = enc.Encode(e)
+	}
+	return b.Bytes()
+}
+
+func readLedger(path string) (header, []Identity, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return header{}, nil, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	defer f.Close()
+	h, known, err := parseLedger(io.LimitReader(f, maxLedger))
+	if err != nil {
+		return header{}, nil, fmt.Errorf("cannot read the ledger %s: %w", path, err)
+	}
+	return h, known, nil
+}
+
+func parseLedger(r io.Reader) (h header, known []Identity, err error) {
+	in := bufio.NewReaderSize(r, maxLine)
+	first, err := nextLine(in)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return header{}, nil, err
+	}
+	if err := json.Unmarshal(first, &h); err != nil {
+		return header{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if h.Version != ledgerVersion || h.Head.PID <= 0 {
+		return header{}, nil, fmt.Errorf("%w: unknown version %d, or no head", ErrDamaged, h.Version)
+	}
+	for {
+		line, err := nextLine(in)
+		if errors.Is(err, io.EOF) {
+			return h, known, nil
+		}
+		if err != nil {
+			return header{}, nil, err
+		}
+		var e entry
+		if json.Unmarshal(line, &e) == nil && e.PID > 0 {
+			known = append(known, e.Identity)
+		}
+	}
+}
+
+// nextLine returns the next line that is not too long.
+func nextLine(in *bufio.Reader) ([]byte, error) {
+	for long := false; ; {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			long = true
+		case long && err == nil:
+			long = false
+		case long || (errors.Is(err, io.EOF) && len(line) == 0):
+			return nil, io.EOF
+		case errors.Is(err, io.EOF):
+			return line, nil
+		default:
+			return line, err
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+)
+
+func TestDescendants(t *testing.T) {
+	parent := perform(t, "parent", "child", "group", "session")
+	want := without(parent.expect(4), parent.Identity())
+	got, err := Descendants(parent.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !same(got, want) {
+		t.Errorf("descendants are %v, want %v", got, want)
+	}
+	gone := parent.Identity()
+	gone.StartTime--
+	if _, err := Descendants(gone); !errors.Is(err, ErrGone) {
+		t.Errorf("descendants of a stranger: %v", err)
+	}
+}
+
+// The parent leads the session, but not the group of each of its children.
+func TestKillTree(t *testing.T) {
+	parent := perform(t, "parent", "child", "group", "session")
+	parent.expect(4)
+	if err := KillTree(deadline(t), parent.Identity()); err != nil {
+		t.Fatal(err)
+	}
+	parent.expectGone()
+}
+
+func TestKillTreeOfARootThatIsGone(t *testing.T) {
+	parent := perform(t, "parent", "group", "session", "orphan")
+	known := without(parent.expect(4), parent.Identity())
+	if err := parent.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-parent.Done()
+	if err := KillTree(deadline(t), parent.Identity(), known...); err != nil {
+		t.Fatal(err)
+	}
+	parent.expectGone()
+}
+
+func TestKillTreeOfOneThatLeadsNoGroup(t *testing.T) {
+	grand := perform(t, "parent", "child", "nest")
+	all := grand.expect(4)
+	leader := slices.IndexFunc(all, func(id Identity) bool {
+		below, err := Descendants(id)
+		return err == nil && id != grand.Identity() && len(visible(below)) == 1
+	})
+	below, err := Descendants(all[leader])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := KillTree(deadline(t), all[leader]); err != nil {
+		t.Fatal(err)
+	}
+	for _, gone := range append(below, all[leader]) {
+		if alive(t, gone) {
+			t.Errorf("process %v is left", gone)
+		}
+	}
+	if !alive(t, grand.Identity()) {
+		t.Error("the parent of the root was killed")
+	}
+}
+
+// The root is no container: a child that is born between the look at its children and its end would be lost.
+func TestKillTreeOfOneThatBreeds(t *testing.T) {
+	for range 5 {
+		breeder := perform(t, "breeder")
+		breeder.expect(2)
+		if err := KillTree(deadline(t), breeder.Identity()); err != nil {
+			t.Fatal(err)
+		}
+		breeder.expectGone()
+	}
+}
+
+func TestKillTreeKillsEvenIfNobodyWaits(t *testing.T) {
+	parent := perform(t, "parent", "child", "session")
+	parent.expect(3)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := KillTree(ctx, parent.Identity()); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	parent.expectGone()
+}
+
+// What the lister says of a parent counts only if that parent is still itself afterwards. Without the second look, the
+// children of a stranger would be returned, and killed.
+func TestChildrenOfAStrangerAreNotReturned(t *testing.T) {
+	child := perform(t, "deaf")
+	child.expect(1)
+	self, err := Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := lister(func(Identity) ([]Identity, error) { return []Identity{child.Identity()}, nil })
+	if got, err := list.verified(self); err != nil || len(got) != 1 {
+		t.Fatalf("children of the living: %v, %v", got, err)
+	}
+	earlier := self
+	earlier.StartTime--
+	if got, err := list.verified(earlier); !errors.Is(err, ErrGone) || len(got) != 0 {
+		t.Errorf("children of one who is gone: %v, %v", got, err)
+	}
+}
+
+func without(ids []Identity, one Identity) []Identity {
+	return slices.DeleteFunc(ids, func(id Identity) bool { return id == one })
+}
+
+// same compares what was found with what the test has started.
+func same(found, started []Identity) bool {
+	a, b := visible(found), started
+	byPID := func(a, b Identity) int { return a.PID - b.PID }
+	slices.SortFunc(a, byPID)
+	slices.SortFunc(b, byPID)
+	return slices.Equal(a, b)
+}
