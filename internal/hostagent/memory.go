@@ -15,9 +15,6 @@ const (
 	bootLimit = 160 << 20
 )
 
-// settleAfter are the times after the start of the VM at which memory is given back.
-var settleAfter = []time.Duration{time.Second, time.Minute, 10 * time.Minute}
-
 // saveMemory continues what the daemon began with the agent's environment: the packages that are linked in allocate most of
 // what an agent lives with before main runs, and one processor and an eager collector pack it more tightly.
 func saveMemory() {
@@ -33,10 +30,10 @@ func keepGarbage() {
 	debug.SetGCPercent(-1)
 }
 
-// settle gives back what only the boot needed.
+// settle gives back what only the boot needed, at these times after the start of the VM.
 func settle(ctx context.Context) {
 	begin := time.Now()
-	for _, after := range settleAfter {
+	for _, after := range []time.Duration{time.Second, time.Minute, 10 * time.Minute} {
 		timer := time.NewTimer(time.Until(begin.Add(after)))
 		select {
 		case <-timer.C:
