@@ -25,10 +25,11 @@ func stub(t *testing.T, script string) []string {
 func TestRunGuestTellsWhy(t *testing.T) {
 	guest := guests["x86_64"]
 	for script, want := range map[string]string{
-		fmt.Sprintf("exit %d", guest.success): "",
-		"echo 'cannot set MSR' >&2; exit 1":   "cannot set MSR",
-		"kill -ABRT $$":                       "signal: aborted",
-		"exit 0":                              "exit status 0", // the guest did not run
+		fmt.Sprintf("exit %d", guest.success):                         "",
+		"echo 'cannot set MSR' >&2; exit 1":                           "cannot set MSR",
+		"kill -ABRT $$":                                               "signal: aborted",
+		"echo 'KVM internal error. Suberror: 1' >&2; exec sleep 1000": "Suberror: 1", // and nobody waits
+		"exit 0": "exit status 0", // the guest did not run
 	} {
 		env := stub(t, script)
 		program, err := lookPath(guest.program, env)
