@@ -1,6 +1,6 @@
 # `make help` lists the targets; the work is done in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: setup run build test race lint generate e2e bench cross help
+.PHONY: setup run build test race lint generate e2e soak bench cross help
 
 setup: ## Install what is missing (QEMU, a C compiler, what the guest is built from)
 	@scripts/setup
@@ -28,6 +28,9 @@ generate: ## Generate deepcopy code, CRDs and the command reference
 
 e2e: ## Only the tests that boot VMs, among them the real binary end to end
 	@scripts/test e2e
+
+soak: ## Kill daemon, agents and drivers of stand-ins at random: ROUNDS=200, SEED=
+	@go test -count=1 -timeout 0 -run '^TestSoak$$' ./test/faults -v -args -rounds=$(or $(ROUNDS),200) $(if $(SEED),-seed=$(SEED))
 
 bench: ## Measure start-up, memory, size and VM times against Lima alone; a table, and JSON
 	@scripts/setup
