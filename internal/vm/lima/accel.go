@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/seed-192657fa/rdd/internal/probe"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -23,13 +24,13 @@ func newAccel(env []string) *accel { return &accel{env: env, done: make(chan str
 
 // broken tells why acceleration does not work for an instance; empty when it works, or is nothing to be decided here.
 func (a *accel) broken(ctx context.Context, instance *vm.Instance) string {
-	if instance == nil || instance.VMType != "qemu" || !isNative(instance.Arch) {
+	if instance == nil || instance.VMType != "qemu" || !probe.HasKVM(instance.Arch) {
 		return ""
 	}
 	a.once.Do(func() {
 		go func() {
 			defer close(a.done)
-			a.reason = probe(context.WithoutCancel(ctx), instance.Arch, a.env)
+			a.reason = probe.KVM(context.WithoutCancel(ctx), instance.Arch, a.env)
 		}()
 	})
 	select {

@@ -1,12 +1,11 @@
 package lima
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/seed-192657fa/rdd/internal/probe"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -22,68 +21,10 @@ func stub(t *testing.T, script string) []string {
 	return []string{"PATH=" + dir + ":/usr/bin:/bin"}
 }
 
-func TestRunGuestTellsWhy(t *testing.T) {
-	guest := guests["x86_64"]
-	for script, want := range map[string]string{
-		fmt.Sprintf("exit %d", guest.success):                         "",
-		"echo 'cannot set MSR' >&2; exit 1":                           "cannot set MSR",
-		"kill -ABRT $$":                                               "signal: aborted",
-		"echo 'KVM internal error. Suberror: 1' >&2; exec sleep 1000": "Suberror: 1", // and nobody waits
-		"exit 0": "exit status 0", // the guest did not run
-	} {
-		env := stub(t, script)
-		program, err := lookPath(guest.program, env)
-		if err != nil {
-			t.Fatal(err)
-		}
-		output, err := runGuest(t.Context(), program, guest, env)
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("%s: %v", script, err)
-		case want != "" && (err == nil || !strings.Contains(output+err.Error(), want)):
-			t.Errorf("%s: %q, %v", script, output, err)
-		}
-	}
-}
-
-// TestFirmwareIsAGuest runs the firmware on a CPU that works everywhere: emulated.
-func TestFirmwareIsAGuest(t *testing.T) {
-	guest := guests[limaArch()]
-	program, err := lookPath(guest.program, os.Environ())
-	if err != nil {
-		t.Fatalf("this test needs %s: %v", guest.program, err)
-	}
-	env := append(os.Environ(), "REAL="+program)
-	emulated := stub(t, `
-for arg; do
-	shift
-	case $arg in kvm) arg=tcg ;; host) arg=max ;; esac
-	set -- "$@" "$arg"
-done
-exec "$REAL" "$@"`)
-	wrapper, err := lookPath(guest.program, emulated)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if output, err := runGuest(t.Context(), wrapper, guest, env); err != nil {
-		t.Errorf("%v: %s", err, output)
-	}
-}
-
-func TestProbeLeavesChoicesAlone(t *testing.T) {
-	for name, env := range map[string][]string{
-		"the user's own command": append(stub(t, "exit 1"), "QEMU_SYSTEM_"+strings.ToUpper(limaArch())+"=my-qemu"),
-	} {
-		if reason := probe(t.Context(), limaArch(), env); reason != "" {
-			t.Errorf("%s: %s", name, reason)
-		}
-	}
-}
-
 func TestAccelIsAskedOnce(t *testing.T) {
 	count := filepath.Join(t.TempDir(), "count")
 	a := newAccel(stub(t, "echo x >>"+count+"; echo broken >&2; exit 1"))
-	native := &vm.Instance{VMType: "qemu", Arch: limaArch()}
+	native := &vm.Instance{VMType: "qemu", Arch: probe.Arch()}
 	for range 3 {
 		if reason := a.broken(t.Context(), native); reason == "" {
 			t.Error("it is not broken")
@@ -96,7 +37,7 @@ func TestAccelIsAskedOnce(t *testing.T) {
 		t.Error("it is not told exactly once")
 	}
 	for name, instance := range map[string]*vm.Instance{
-		"unknown": nil, "another driver": {VMType: "wsl2", Arch: limaArch()}, "another architecture": {VMType: "qemu", Arch: "riscv64"},
+		"unknown": nil, "another driver": {VMType: "wsl2", Arch: probe.Arch()}, "another architecture": {VMType: "qemu", Arch: "riscv64"},
 	} {
 		if reason := a.broken(t.Context(), instance); reason != "" {
 			t.Errorf("%s: %s", name, reason)

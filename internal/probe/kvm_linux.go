@@ -1,4 +1,4 @@
-package lima
+package probe
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,15 +15,16 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// probeTimeout bounds the probe. Where KVM works it takes a tenth of a second.
-const probeTimeout = 5 * time.Second
+// kvmTimeout bounds the probe. Where KVM works it takes a tenth of a second.
+const kvmTimeout = 5 * time.Second
 
-// limaArch is Lima's word for what this program was built for.
-func limaArch() string {
+// Arch is Lima's word for what this program was built for.
+func Arch() string {
 	return map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 }
 
-func isNative(arch string) bool { return arch == limaArch() }
+// HasKVM tells whether VMs of an architecture are run by KVM, where that works.
+func HasKVM(arch string) bool { return arch == Arch() }
 
 // A guest is a firmware with one thing to do: to end the machine in a way that only a CPU which runs it can.
 type guest struct {
@@ -86,9 +86,9 @@ func x86Firmware() []byte {
 	return image
 }
 
-// probe runs a guest of a few instructions with exactly what Lima would use, KVM and the host's CPU, and tells why that
-// does not work. KVM can be there and fail only when a guest runs: nested virtualisation, MSRs that the host refuses.
-func probe(ctx context.Context, arch string, env []string) string {
+// KVM runs a guest of a few instructions with exactly what Lima would use, KVM and the host's CPU, and tells why that
+// does not work; empty when it works, or cannot be told. KVM can be there and fail only when a guest runs: nested virtualisation, MSRs that the host refuses.
+func KVM(ctx context.Context, arch string, env []string) string {
 	guest := guests[arch]
 	for _, entry := range env {
 		if value, ok := strings.CutPrefix(entry, "QEMU_SYSTEM_"+strings.ToUpper(arch)+"="); ok && value != "" {
@@ -98,7 +98,7 @@ func probe(ctx context.Context, arch string, env []string) string {
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		return "KVM is not there: " + err.Error() // Lima would see that too; so it is told the same way
 	}
-	program, err := lookPath(guest.program, env)
+	program, err := LookPath(guest.program, env)
 	if err != nil {
 		return "" // the start fails, and says what is missing
 	}
@@ -106,7 +106,7 @@ func probe(ctx context.Context, arch string, env []string) string {
 	if err == nil {
 		return ""
 	}
-	if text := firstLine(output); text != "" {
+	if text := FirstLine(output); text != "" {
 		err = errors.New(text)
 	}
 	return fmt.Sprintf("KVM does not work here: %v", err)
@@ -138,7 +138,7 @@ func runGuest(ctx context.Context, program string, guest guest, env []string) (o
 	}
 	said, gaveUp := make(chan string, 1), make(chan struct{})
 	go func() { said <- listen(reader, gaveUp) }()
-	timeout := time.NewTimer(probeTimeout)
+	timeout := time.NewTimer(kvmTimeout)
 	defer timeout.Stop()
 	select {
 	case <-child.Done():
@@ -146,7 +146,7 @@ func runGuest(ctx context.Context, program string, guest guest, env []string) (o
 	case <-gaveUp:
 		err = errors.New("KVM gave a guest up")
 	case <-timeout.C:
-		err = fmt.Errorf("a guest hung for %v", probeTimeout)
+		err = fmt.Errorf("a guest hung for %v", kvmTimeout)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()
@@ -174,23 +174,4 @@ func listen(reader io.Reader, gaveUp chan<- struct{}) string {
 		}
 	}
 	return text.String()
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return line
-}
-
-// lookPath searches in the PATH of the children, not in our own.
-func lookPath(program string, env []string) (string, error) {
-	for _, entry := range env {
-		if path, ok := strings.CutPrefix(entry, "PATH="); ok {
-			for _, dir := range filepath.SplitList(path) {
-				if full, err := exec.LookPath(filepath.Join(dir, program)); err == nil && filepath.IsAbs(full) {
-					return full, nil
-				}
-			}
-		}
-	}
-	return "", exec.ErrNotFound
 }
