@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,10 +57,10 @@ func (a *app) await(ctx context.Context, api client.WithWatch, vm *v1alpha1.Lima
 		return err
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted: VM %q goes on %s without you; \"rdd limavm list\" shows how far it is", vm.Name, g.doing)
+		return fmt.Errorf("interrupted: VM %q goes on %s without you; \"rdd limavm status %s\" shows how far it is", vm.Name, g.doing, vm.Name)
 	}
-	return fmt.Errorf("VM %q was still %s after %s%s: %w; it goes on, \"rdd limavm list\" shows how far it is",
-		vm.Name, g.doing, w.timeout, now(last), context.DeadlineExceeded)
+	return fmt.Errorf("VM %q was still %s after %s%s: %w; it goes on, \"rdd limavm status %s\" shows how far it is",
+		vm.Name, g.doing, w.timeout, now(last), context.DeadlineExceeded, vm.Name)
 }
 
 func now(vm *v1alpha1.LimaVM) string {
@@ -73,18 +71,21 @@ func now(vm *v1alpha1.LimaVM) string {
 	return " (now: " + stage + ")"
 }
 
-// follow looks at a VM each time it changes, until look is satisfied. A watch may end at any time: then it starts again.
+// follow looks at a VM as it is given, and then at each of its later versions, until look is satisfied. So nothing that
+// happens after a request is missed. A watch may end at any time: then the VM is read again.
 func follow(ctx context.Context, api client.WithWatch, vm *v1alpha1.LimaVM, look func(*v1alpha1.LimaVM) (bool, error)) (*v1alpha1.LimaVM, error) {
 	last := vm
-	for {
-		current := &v1alpha1.LimaVM{}
-		err := api.Get(ctx, client.ObjectKeyFromObject(vm), current)
-		if apierrors.IsNotFound(err) || err == nil && vm.UID != "" && current.UID != vm.UID {
-			_, err := look(nil)
-			return nil, err
-		}
-		if err != nil {
-			return last, ctxError(ctx, err)
+	for current := vm; ; current = nil {
+		if current == nil || current.ResourceVersion == "" {
+			current = &v1alpha1.LimaVM{}
+			err := api.Get(ctx, client.ObjectKeyFromObject(vm), current)
+			if apierrors.IsNotFound(err) || err == nil && vm.UID != "" && current.UID != vm.UID {
+				_, err := look(nil)
+				return nil, err
+			}
+			if err != nil {
+				return last, ctxError(ctx, err)
+			}
 		}
 		last = current
 		if done, err := look(current); done || err != nil {
@@ -139,75 +140,4 @@ func ctxError(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return err
-}
-
-var errGone = errors.New("the VM was deleted meanwhile")
-
-// created is reached when the instance exists on disk.
-func created(vm *v1alpha1.LimaVM) (bool, error) {
-	if vm == nil {
-		return false, errGone
-	}
-	condition := current(vm, v1alpha1.ConditionCreated)
-	if condition == nil {
-		return false, nil
-	}
-	if condition.Reason == v1alpha1.ReasonCreateFailed {
-		return false, fmt.Errorf("cannot create VM %q: %s", vm.Name, firstLine(condition.Message))
-	}
-	return condition.Status == metav1.ConditionTrue, nil
-}
-
-// running is reached when the guest answers.
-func running(vm *v1alpha1.LimaVM) (bool, error) {
-	if vm == nil {
-		return false, errGone
-	}
-	if _, err := created(vm); err != nil {
-		return false, err
-	}
-	if !vm.Spec.Running {
-		return false, fmt.Errorf("cannot start VM %q: it was asked to stop meanwhile", vm.Name)
-	}
-	condition := current(vm, v1alpha1.ConditionRunning)
-	if condition == nil {
-		return false, nil
-	}
-	switch condition.Reason {
-	case v1alpha1.ReasonStartFailed, v1alpha1.ReasonCrashed, v1alpha1.ReasonBackOff:
-		return false, fmt.Errorf("cannot start VM %q: %s", vm.Name, firstLine(condition.Message))
-	}
-	return condition.Status == metav1.ConditionTrue, nil
-}
-
-// stopped is reached when nothing of the VM runs any more.
-func stopped(vm *v1alpha1.LimaVM) (bool, error) {
-	if vm == nil {
-		return true, nil
-	}
-	if vm.Spec.Running {
-		return false, fmt.Errorf("cannot stop VM %q: it was asked to start meanwhile", vm.Name)
-	}
-	condition := current(vm, v1alpha1.ConditionRunning)
-	if condition == nil {
-		// It never was created, and never will run.
-		return current(vm, v1alpha1.ConditionCreated) != nil, nil
-	}
-	if condition.Reason == v1alpha1.ReasonStopFailed {
-		return false, fmt.Errorf("cannot stop VM %q: %s", vm.Name, firstLine(condition.Message))
-	}
-	return condition.Status == metav1.ConditionFalse && condition.Reason != v1alpha1.ReasonStopping &&
-		condition.Reason != v1alpha1.ReasonStarting, nil
-}
-
-// gone is reached when the object is.
-func gone(vm *v1alpha1.LimaVM) (bool, error) { return vm == nil, nil }
-
-// current is a condition that takes the present spec into account, or nil.
-func current(vm *v1alpha1.LimaVM, kind string) *metav1.Condition {
-	condition := meta.FindStatusCondition(vm.Status.Conditions, kind)
-	if condition == nil || condition.ObservedGeneration < vm.Generation {
-		return nil
-	}
-	return condition
 }

@@ -46,6 +46,7 @@ func connect(inst instance.Instance) (client.WithWatch, error) {
 	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion(), core})
 	mapper.Add(v1alpha1.GroupVersion().WithKind("LimaVM"), meta.RESTScopeNamespace)
 	mapper.Add(core.WithKind("ConfigMap"), meta.RESTScopeNamespace)
+	mapper.Add(core.WithKind("Event"), meta.RESTScopeNamespace)
 	mapper.Add(core.WithKind("Namespace"), meta.RESTScopeRoot)
 	api, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: mapper})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 func (a *app) ctlCommand() *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use: "ctl …", Short: "kubectl for this control plane, which is started when it is not running", DisableFlagParsing: true,
 		Long: "kubectl for this control plane, which is started when it is not running. KUBECONFIG and ~/.kube/config are ignored.",
 		Example: "  rdd ctl get limavm\n" +
@@ -31,4 +31,6 @@ func (a *app) ctlCommand() *cobra.Command {
 			return a.kubectl(args)
 		},
 	}
+	command.AddCommand(a.waitConditionCommand())
+	return command
 }

@@ -51,5 +51,6 @@ func (a *app) downCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all VMs of all namespaces")
 	s, w = stopFlags(cmd), waitFlags(cmd, vmTimeout)
+	cmd.ValidArgsFunction = a.completeVMs(1)
 	return cmd
 }

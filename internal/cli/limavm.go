@@ -12,7 +12,9 @@ import (
 
 func (a *app) limavmCommand() *cobra.Command {
 	return group("limavm", "Make, start, enter and remove VMs", []string{"lima", "vm"},
-		a.createCommand(), a.listCommand(), a.startCommand(), a.stopCommand(), a.deleteCommand(), a.shellCommand(), a.logsCommand())
+		a.createCommand(), a.listCommand(), a.statusCommand(), a.startCommand(), a.stopCommand(), a.restartCommand(), a.resetCommand(),
+		a.editCommand(), a.paramsCommand(), a.deleteCommand(), a.shellCommand(), a.copyCommand(), a.sshConfigCommand(), a.eventsCommand(),
+		a.logsCommand())
 }
 
 // names wants at least one argument that can be a VM's name.

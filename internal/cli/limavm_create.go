@@ -67,6 +67,8 @@ func (a *app) createCommand() *cobra.Command {
 	flags.StringToStringVar(&c.params, "param", nil, "value of a parameter of the template: KEY=VALUE; may be repeated")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "check everything, make nothing")
 	w = waitFlags(cmd, vmTimeout)
+	cmd.ValidArgsFunction = a.completeTemplate
+	completeFlag(cmd, "namespace", a.completeNamespaces)
 	return cmd
 }
 

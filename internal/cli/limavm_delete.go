@@ -13,7 +13,8 @@ func (a *app) deleteCommand() *cobra.Command {
 	var s *stopping
 	cmd := &cobra.Command{
 		Use: "delete NAME…", Short: "Shut VMs down and remove them with their data", Aliases: []string{"rm"}, Args: names,
-		Example: "  rdd limavm delete dev",
+		Example:           "  rdd limavm delete dev",
+		ValidArgsFunction: a.completeVMs(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, _, err := a.client(cmd.Context())
 			if err != nil {
@@ -31,13 +32,13 @@ func (a *app) delete(ctx context.Context, api client.WithWatch, name string, s *
 	if err != nil {
 		return err
 	}
-	if s.force || s.grace >= 0 {
-		if err := change(ctx, api, vm, s.apply); err != nil {
-			return fmt.Errorf("cannot delete VM %q: %w", name, err)
-		}
-	}
 	// The one that was found, not one that somebody makes meanwhile.
-	if err := client.IgnoreNotFound(api.Delete(ctx, vm, client.Preconditions{UID: &vm.UID})); err != nil {
+	err = client.IgnoreNotFound(api.Delete(ctx, vm, client.Preconditions{UID: &vm.UID}))
+	// Only now: a request for force is forgotten where nothing is to be stopped.
+	if err == nil && (s.force || s.grace >= 0) {
+		err = client.IgnoreNotFound(change(ctx, api, vm, s.apply))
+	}
+	if err != nil {
 		return fmt.Errorf("cannot delete VM %q: %w", name, err)
 	}
 	if !w.wait {

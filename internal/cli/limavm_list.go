@@ -18,9 +18,10 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var f *format
 	var namespace string
+	var watched bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the VMs", Aliases: []string{"ls"}, Args: cobra.NoArgs,
-		Example: "  rdd limavm list -o name",
+		Example: "  rdd limavm list\n  rdd limavm list -w\n  rdd limavm list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, _, err := a.client(cmd.Context())
 			if err != nil {
@@ -30,11 +31,19 @@ func (a *app) listCommand() *cobra.Command {
 			if err := api.List(cmd.Context(), &list, client.InNamespace(namespace)); err != nil {
 				return fmt.Errorf("cannot list the VMs: %w", err)
 			}
+			if watched && f.output == "yaml" {
+				return usagef("-w goes with -o table, -o json or -o name")
+			}
 			slices.SortFunc(list.Items, func(a, b v1alpha1.LimaVM) int { return strings.Compare(a.Name, b.Name) })
+			if watched {
+				return a.watchVMs(cmd.Context(), api, &list, namespace, f)
+			}
 			return a.printVMs(&list, f)
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only this namespace")
+	cmd.Flags().BoolVarP(&watched, "watch", "w", false, "go on with a line for each change")
+	completeFlag(cmd, "namespace", a.completeNamespaces)
 	f = formatFlags(cmd, "table", "json", "yaml", "name")
 	return cmd
 }
@@ -63,11 +72,15 @@ func (a *app) printVMs(list *v1alpha1.LimaVMList, f *format) error {
 		a.note("There are no VMs; \"rdd up\" makes one.")
 		return nil
 	}
-	rows := [][]string{{"NAME", "NAMESPACE", "PHASE", "AGE", "CPUS", "MEMORY", "DISK", "SSH", "MESSAGE"}}
+	rows := [][]string{vmHeader()}
 	for i := range list.Items {
 		rows = append(rows, vmRow(&list.Items[i], time.Now()))
 	}
 	return f.table(a.Stdout, rows)
+}
+
+func vmHeader() []string {
+	return []string{"NAME", "NAMESPACE", "PHASE", "AGE", "CPUS", "MEMORY", "DISK", "SSH", "MESSAGE"}
 }
 
 func vmRow(vm *v1alpha1.LimaVM, now time.Time) []string {

@@ -4,15 +4,17 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 )
 
 func (a *app) logsCommand() *cobra.Command {
-	var followed, stdout bool
+	var followed, stdout, serial bool
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "Print the log of a VM's hostagent", Args: oneName,
-		Example: "  rdd limavm logs dev",
+		Example:           "  rdd limavm logs dev\n  rdd limavm logs dev --serial",
+		ValidArgsFunction: a.completeVMs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, inst, err := a.client(cmd.Context())
 			if err != nil {
@@ -25,6 +27,8 @@ func (a *app) logsCommand() *cobra.Command {
 			path := inst.AgentLog(vm.Name)
 			if stdout {
 				path = inst.JournalFile(vm.Name)
+			} else if serial {
+				path = serialLog(inst.VMDir(vm.Name))
 			} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 				path = inst.WorkerLog(vm.Name) // it has not come further than its creation
 			}
@@ -33,5 +37,19 @@ func (a *app) logsCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&followed, "follow", "f", false, "go on printing what is added")
 	cmd.Flags().BoolVar(&stdout, "stdout", false, "its events instead: one JSON object a line")
+	cmd.Flags().BoolVar(&serial, "serial", false, "what the guest wrote to its serial console instead")
+	cmd.MarkFlagsMutuallyExclusive("stdout", "serial")
 	return cmd
+}
+
+// serialLog is the serial console that the guest has written to: which one that is depends on the architecture.
+func serialLog(dir string) string {
+	first := filepath.Join(dir, "serial.log")
+	for _, name := range []string{"serial.log", "serialp.log", "serialv.log"} {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			return path
+		}
+	}
+	return first
 }

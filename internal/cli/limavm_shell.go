@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,63 +14,124 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
-	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
-func (a *app) shellCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "shell NAME [-- COMMAND…]", Short: "Enter a VM, or run a command in it and pass its exit status on",
-		Example: "  rdd limavm shell dev\n  rdd limavm shell dev -- uname -a",
-		Args:    func(cmd *cobra.Command, args []string) error { return names(cmd, args[:min(1, len(args))]) },
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, inst, err := a.client(cmd.Context())
-			if err != nil {
-				return err
-			}
-			vm, err := findVM(cmd.Context(), api, args[0])
-			if err != nil {
-				return err
-			}
-			if !meta.IsStatusConditionTrue(vm.Status.Conditions, v1alpha1.ConditionRunning) {
-				return fmt.Errorf("VM %q is not running (%s); \"rdd limavm start %s\" starts it", vm.Name, phaseOf(vm), vm.Name)
-			}
-			return a.shell(inst, vm, args[1:])
-		},
-	}
+// remote is what is run in a guest.
+type remote struct {
+	command []string // none means an interactive shell
+	workdir string
+	env     []string // KEY=VALUE each
 }
 
-// shell becomes ssh, so that the terminal, signals and the exit status are its.
-func (a *app) shell(inst instance.Instance, vm *v1alpha1.LimaVM, command []string) error {
-	dir := inst.VMDir(vm.Name)
+func (a *app) shellCommand() *cobra.Command {
+	var r remote
+	cmd := &cobra.Command{
+		Use: "shell NAME [-- COMMAND…]", Short: "Enter a VM, or run a command in it and pass its exit status on",
+		Example: "  rdd limavm shell dev\n  rdd limavm shell dev -- uname -a\n" +
+			"  rdd limavm shell dev --workdir /tmp --env LANG=C -- ls -l",
+		Args:              func(_ *cobra.Command, args []string) error { return names(nil, args[:min(1, len(args))]) },
+		ValidArgsFunction: a.completeVMs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if r.env, err = a.shellEnv(r.env); err != nil {
+				return usage(err)
+			}
+			config, err := a.sshConfigOf(cmd.Context(), args[0], "enter")
+			if err != nil {
+				return err
+			}
+			r.command = args[1:]
+			arguments := []string{"-F", config, "-q"}
+			if a.isTerminal(a.Stdin) && a.isTerminal(a.Stdout) {
+				arguments = append(arguments, "-t")
+			}
+			return a.becomeSSH("ssh", append(append(arguments, "lima-"+args[0]), r.line()...))
+		},
+	}
+	cmd.Flags().StringVar(&r.workdir, "workdir", "", "directory in the guest to run in (default: the home directory)")
+	cmd.Flags().StringArrayVarP(&r.env, "env", "e", nil, "environment variable: KEY=VALUE, or KEY for its value here; may be repeated")
+	return cmd
+}
+
+// sshConfigOf is the ssh configuration of a VM that runs. It says plainly when it does not.
+func (a *app) sshConfigOf(ctx context.Context, name, doing string) (string, error) {
+	api, inst, err := a.client(ctx)
+	if err != nil {
+		return "", err
+	}
+	vm, err := findVM(ctx, api, name)
+	if err != nil {
+		return "", err
+	}
+	if !meta.IsStatusConditionTrue(vm.Status.Conditions, v1alpha1.ConditionRunning) {
+		return "", fmt.Errorf("VM %q is not running (%s); \"rdd limavm start %s\" starts it", name, phaseOf(vm), name)
+	}
+	dir := inst.VMDir(name)
 	if vm.Status.Instance != nil && vm.Status.Instance.Directory != "" {
 		dir = vm.Status.Instance.Directory
 	}
 	config := filepath.Join(dir, "ssh.config")
 	if _, err := os.Stat(config); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot enter VM %q: %s is missing; \"rdd limavm stop %s\" and \"start\" make it again", vm.Name, config, vm.Name)
+		return "", fmt.Errorf("cannot %s VM %q: %s is missing; \"rdd limavm restart %s\" makes it again", doing, name, config, name)
 	}
-	ssh, err := exec.LookPath("ssh")
-	if err != nil {
-		return fmt.Errorf("cannot enter VM %q: there is no ssh in PATH; install an OpenSSH client: %w", vm.Name, err)
-	}
-	args := []string{ssh, "-F", config, "-q"}
-	if a.isTerminal(a.Stdin) && a.isTerminal(a.Stdout) {
-		args = append(args, "-t")
-	}
-	args = append(args, "lima-"+vm.Name)
-	return become(ssh, append(args, remoteCommand(command)...), a.Environ)
+	return config, nil
 }
 
-// remoteCommand runs words as they are in a login shell of the guest, whatever they contain; none means an interactive one.
-func remoteCommand(words []string) []string {
-	if len(words) == 0 {
+// becomeSSH becomes a program of OpenSSH, so that the terminal, signals and the exit status are its.
+func (a *app) becomeSSH(program string, args []string) error {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return fmt.Errorf("there is no %s in PATH; install an OpenSSH client: %w", program, err)
+	}
+	return become(path, append([]string{path}, args...), a.Environ)
+}
+
+// shellEnv completes variables without a value by their value here.
+func (a *app) shellEnv(pairs []string) ([]string, error) {
+	var result []string
+	for _, pair := range pairs {
+		name, _, complete := strings.Cut(pair, "=")
+		if name == "" || strings.ContainsAny(name, " \t\n'\"$;") {
+			return nil, fmt.Errorf("%q is no environment variable: KEY=VALUE was expected", pair)
+		}
+		if complete {
+			result = append(result, pair)
+			continue
+		}
+		for _, ours := range a.Environ {
+			if strings.HasPrefix(ours, name+"=") {
+				result = append(result, ours)
+			}
+		}
+	}
+	return result, nil
+}
+
+// line is what the guest's shell is given. Words stay as they are, whatever they contain; nothing means a login shell.
+func (r remote) line() []string {
+	if len(r.command) == 0 && r.workdir == "" && len(r.env) == 0 {
 		return nil
 	}
+	line := "exec "
+	if r.workdir != "" {
+		line = "cd " + quote(r.workdir) + " && exec "
+	}
+	if len(r.env) > 0 {
+		line += "env " + quoteAll(r.env) + " "
+	}
+	line += `"$SHELL" -l`
+	if len(r.command) > 0 {
+		line += " -c " + quote(quoteAll(r.command))
+	}
+	return []string{line}
+}
+
+func quoteAll(words []string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {
 		quoted[i] = quote(word)
 	}
-	return []string{`exec "$SHELL" -l -c ` + quote(strings.Join(quoted, " "))}
+	return strings.Join(quoted, " ")
 }
 
 // quote makes one word of s for a POSIX shell.

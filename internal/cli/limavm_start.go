@@ -14,7 +14,8 @@ func (a *app) startCommand() *cobra.Command {
 	var w *waiting
 	cmd := &cobra.Command{
 		Use: "start NAME…", Short: "Start VMs and wait until they can be entered", Args: names,
-		Example: "  rdd limavm start dev",
+		Example:           "  rdd limavm start dev",
+		ValidArgsFunction: a.completeVMs(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, _, err := a.client(cmd.Context())
 			if err != nil {

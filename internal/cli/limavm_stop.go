@@ -50,7 +50,8 @@ func (a *app) stopCommand() *cobra.Command {
 	var s *stopping
 	cmd := &cobra.Command{
 		Use: "stop NAME…", Short: "Shut VMs down", Args: names,
-		Example: "  rdd limavm stop dev",
+		Example:           "  rdd limavm stop dev",
+		ValidArgsFunction: a.completeVMs(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, _, err := a.client(cmd.Context())
 			if err != nil {

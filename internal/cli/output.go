@@ -62,3 +62,29 @@ func (f *format) data(w io.Writer, value any) error {
 	_, err = fmt.Fprintln(w, strings.TrimRight(string(content), "\n"))
 	return err
 }
+
+// columns prints rows that come one by one, each as wide as any before it.
+type columns struct {
+	w      io.Writer
+	quiet  bool // print no header
+	widths []int
+}
+
+func (c *columns) header(cells ...string) {
+	for _, cell := range cells {
+		c.widths = append(c.widths, len(cell))
+	}
+	if !c.quiet {
+		_ = c.row(cells...)
+	}
+}
+
+func (c *columns) row(cells ...string) error {
+	var line strings.Builder
+	for i, cell := range cells {
+		c.widths[i] = max(c.widths[i], len([]rune(cell)))
+		fmt.Fprintf(&line, "%-*s   ", c.widths[i], cell)
+	}
+	_, err := fmt.Fprintln(c.w, strings.TrimRight(line.String(), " "))
+	return err
+}

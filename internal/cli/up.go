@@ -34,6 +34,11 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().StringVar(&c.source, "template", "template:"+template.Default, "what the VM is made from where it is missing, as for \"rdd limavm create\"")
 	cmd.Flags().StringVarP(&c.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of a VM that is made")
 	w = waitFlags(cmd, vmTimeout)
+	cmd.ValidArgsFunction = a.completeVMs(1)
+	completeFlag(cmd, "template", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return a.templates(cmd.Context()), cobra.ShellCompDirectiveDefault
+	})
+	completeFlag(cmd, "namespace", a.completeNamespaces)
 	return cmd
 }
 

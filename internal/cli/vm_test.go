@@ -138,7 +138,7 @@ func TestProgressOffATerminal(t *testing.T) {
 
 func TestQuoteSurvivesAShell(t *testing.T) {
 	words := []string{"plain", "a  b", "it's", `"`, `\`, "$HOME", "`id`", "*", "", "ä\n", "-n", "#x", "!", "a;b&c|d>e"}
-	command := remoteCommand(append([]string{"printf", "<%s>"}, words...))
+	command := (remote{command: append([]string{"printf", "<%s>"}, words...)}).line()
 	shell, err := exec.LookPath("bash")
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestQuoteSurvivesAShell(t *testing.T) {
 	if want := "<" + strings.Join(words, "><") + ">"; string(output) != want {
 		t.Errorf("got  %q\nwant %q", output, want)
 	}
-	if remoteCommand(nil) != nil {
+	if (remote{}).line() != nil {
 		t.Error("no words must mean an interactive shell")
 	}
 }

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) copyCommand() *cobra.Command {
+	var recursive bool
+	cmd := &cobra.Command{
+		Use: "cp SOURCE… TARGET", Short: "Copy files into a VM or out of it", Aliases: []string{"copy"},
+		Long: "Copy files into a VM or out of it. A path in a VM is NAME:PATH; without a leading slash, it is below the home directory.\n" +
+			"A file of this computer with a colon in its name is ./NAME.",
+		Example: "  rdd limavm cp notes.txt dev:\n  rdd limavm cp -r dev:/var/log ./logs",
+		Args: func(_ *cobra.Command, args []string) error {
+			_, _, err := copyArgs(args)
+			return err
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, operands, err := copyArgs(args)
+			if err != nil {
+				return usage(err)
+			}
+			config, err := a.sshConfigOf(cmd.Context(), name, "copy")
+			if err != nil {
+				return err
+			}
+			arguments := []string{"-F", config}
+			if recursive {
+				arguments = append(arguments, "-r")
+			}
+			if a.quiet {
+				arguments = append(arguments, "-q")
+			}
+			return a.becomeSSH("scp", append(append(arguments, "--"), operands...))
+		},
+	}
+	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "directories, too, with all that is in them")
+	return cmd
+}
+
+// copyArgs tells the one VM that a copy is about, and the operands as scp wants them.
+func copyArgs(args []string) (name string, operands []string, err error) {
+	if len(args) < 2 {
+		return "", nil, errors.New("a source and a target were expected")
+	}
+	inVM := make([]bool, len(args))
+	for i, arg := range args {
+		vm, path, remote := remotePath(arg)
+		if !remote {
+			operands = append(operands, arg)
+			continue
+		}
+		if name != "" && name != vm {
+			return "", nil, fmt.Errorf("the VMs %q and %q are two: copy by way of this computer", name, vm)
+		}
+		name, inVM[i] = vm, true
+		operands = append(operands, "lima-"+vm+":"+path)
+	}
+	last := len(args) - 1
+	for i := range last {
+		if inVM[i] == inVM[last] {
+			return "", nil, errors.New("either the sources or the target must be in a VM: NAME:PATH")
+		}
+	}
+	return name, operands, nil
+}
+
+// remotePath takes NAME:PATH apart. A slash before the colon, or a drive, makes it a path of this computer.
+func remotePath(arg string) (name, path string, ok bool) {
+	name, path, ok = strings.Cut(arg, ":")
+	if !ok || name == "" || strings.ContainsAny(name, `/\`) || filepath.VolumeName(arg) != "" {
+		return "", "", false
+	}
+	return name, path, true
+}

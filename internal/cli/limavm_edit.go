@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubectl/pkg/cmd/util/editor"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/template"
+)
+
+func (a *app) editCommand() *cobra.Command {
+	var w *waiting
+	var file string
+	cmd := &cobra.Command{
+		Use: "edit NAME", Short: "Change a VM's template in your editor; a running VM is restarted with it", Args: oneName,
+		Long: "Change a VM's template in your editor ($VISUAL or $EDITOR); a running VM is restarted with it.\n" +
+			"What is not valid is refused before anything changes, and your text is kept in a file.",
+		Example:           "  rdd limavm edit dev\n  rdd limavm edit dev --file dev.yaml",
+		ValidArgsFunction: a.completeVMs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, _, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.edit(cmd.Context(), api, args[0], file, w)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "file", "f", "", "take the template from a file, or \"-\" for stdin, instead of an editor")
+	w = waitFlags(cmd, vmTimeout)
+	return cmd
+}
+
+func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string, w *waiting) error {
+	vm, err := findVM(ctx, api, name)
+	if err != nil {
+		return err
+	}
+	config, err := templateConfig(ctx, api, vm)
+	if err != nil {
+		return err
+	}
+	old := config.Data[v1alpha1.TemplateKey]
+	text, path, err := a.edited(name, old, file)
+	if err != nil {
+		return err
+	}
+	if string(text) == old {
+		removeIfOurs(path)
+		return done(a.Stdout, name, "is not changed")
+	}
+	if err := sendTemplate(ctx, api, vm, config, text); err != nil {
+		if path != "" {
+			err = fmt.Errorf("%w; your text is kept in %s: mend it, and say \"rdd limavm edit %s --file %s\"", err, path, name, path)
+		}
+		return err
+	}
+	removeIfOurs(path)
+	if !w.wait {
+		return done(a.Stdout, name, "will get the changed template")
+	}
+	applied := func(now *v1alpha1.LimaVM) bool {
+		return now.Status.ObservedTemplateResourceVersion == config.ResourceVersion && settled(now)
+	}
+	never := func(*v1alpha1.LimaVM) bool { return false }
+	if err := a.await(ctx, api, vm, w, goal{"getting the changed template", afterwards(vm, "change", never, applied)}); err != nil {
+		return err
+	}
+	return done(a.Stdout, name, "has the changed template")
+}
+
+// templateConfig is the ConfigMap that holds a VM's template.
+func templateConfig(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM) (*corev1.ConfigMap, error) {
+	config := &corev1.ConfigMap{}
+	if err := api.Get(ctx, client.ObjectKey{Namespace: vm.Namespace, Name: vm.TemplateConfigMapName()}, config); err != nil {
+		return nil, fmt.Errorf("cannot read the template of VM %q: %w", vm.Name, err)
+	}
+	return config, nil
+}
+
+// edited is the new text, and the temporary file with it where it comes from an editor.
+func (a *app) edited(name, old, file string) (text []byte, path string, err error) {
+	switch file {
+	case "":
+	case "-":
+		text, err = io.ReadAll(io.LimitReader(a.Stdin, template.MaxSize))
+		return text, "", err
+	default:
+		if text, err = os.ReadFile(file); err != nil {
+			err = &sourceError{fmt.Errorf("cannot read the template: %w", err)}
+		}
+		return text, "", err
+	}
+	text, path, err = editor.NewDefaultEditor([]string{"VISUAL", "EDITOR"}).LaunchTempFile("rdd-"+name+"-", ".yaml", bytes.NewBufferString(old))
+	if err != nil && path != "" {
+		err = fmt.Errorf("cannot edit the template of VM %q: %w; your text is kept in %s", name, err, path)
+	}
+	return text, path, err
+}
+
+func removeIfOurs(path string) {
+	if path != "" {
+		_ = os.Remove(path)
+	}
+}
+
+// sendTemplate checks a template, and stores it unless somebody else has changed it meanwhile.
+func sendTemplate(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM, config *corev1.ConfigMap, text []byte) error {
+	merged, err := template.MergeParams(text, vm.Spec.Params)
+	if err == nil {
+		err = template.Validate(merged)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return &refusedError{fmt.Errorf("the template is not valid, and nothing has changed: %w", err)}
+	}
+	config.Data = map[string]string{v1alpha1.TemplateKey: string(text)}
+	if err := api.Update(ctx, config); err != nil {
+		return fmt.Errorf("nothing has changed: %w", err)
+	}
+	return nil
+}
