@@ -93,7 +93,8 @@ func progress(to teller, stage string, percent int, message string) {
 	_ = to.Note(control.Note{Progress: &vm.Progress{Stage: stage, Percent: percent, Message: message}})
 }
 
-// work is the frame of every worker: it reads what to do, does it until done or orphaned, and tells how it went.
+// work is the frame of every worker: it reads what to do, does it until done or orphaned, ends what it has started, such as the
+// server of an external driver, and tells how it went.
 func work(ctx context.Context, name string, do func(ctx context.Context, boot control.Boot, dir instancedir.Dir, to teller) error) error {
 	setUpLima()
 	to, err := openPipe()
@@ -112,9 +113,20 @@ func work(ctx context.Context, name string, do func(ctx context.Context, boot co
 	ctx, cancel := whileParentLives(ctx, os.Stdin)
 	defer cancel()
 	countDownloads(to)
-	if err := do(ctx, boot, dir, to); err != nil {
+	if err := errors.Join(do(ctx, boot, dir, to), endDescendants(ctx)); err != nil {
 		_ = to.Note(control.Note{Failure: oneLine(err)})
 		return err
 	}
 	return to.Note(control.Note{Done: true})
+}
+
+// endDescendants ends all that this process has started.
+func endDescendants(ctx context.Context) error {
+	self, err := process.Self()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
+	defer cancel()
+	return process.KillTree(ctx, self) // spares the caller
 }

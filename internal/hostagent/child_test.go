@@ -2,7 +2,6 @@ package hostagent
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,9 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
-	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
-	"github.com/seed-192657fa/rdd/process"
 )
 
 // list is a teller that remembers.
@@ -131,36 +128,6 @@ func TestStagesAreReadFromLimasLog(t *testing.T) {
 	}
 	if text := strings.Join(got, ", "); text != "Waiting for ssh, Waiting for the boot scripts, Waiting for the guest agent" {
 		t.Errorf("stages: %s", text)
-	}
-}
-
-func TestGuardRemovesStrangersOnly(t *testing.T) {
-	child, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := process.KillTree(context.Background(), child.Identity()); err != nil {
-			t.Error(err)
-		}
-	})
-	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
-	if err := os.Mkdir(dir.Path(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, pid := range map[string]int{
-		"mine.drv.pid": child.Identity().PID, "theirs.drv.pid": os.Getppid(), "self.drv.pid": os.Getpid(), "init.drv.pid": 1,
-	} {
-		if err := os.WriteFile(filepath.Join(dir.Path(), name), []byte(strconv.Itoa(pid)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := (&guard{dir: dir}).Fire(nil); err != nil {
-		t.Fatal(err)
-	}
-	left, err := filepath.Glob(filepath.Join(dir.Path(), "*"))
-	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "mine.drv.pid" {
-		t.Errorf("left: %v, %v", left, err)
 	}
 }
 

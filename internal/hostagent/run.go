@@ -240,7 +240,10 @@ func driverOf(found []process.Info, dir instancedir.Dir, self process.Identity) 
 // end leaves nothing behind, and says how it went. The VM is down, or its processes could not be killed.
 func (a *agent) end(dir instancedir.Dir, cause error) {
 	if a.killAll() { // ssh's control master and the like
-		_, err := dir.Clear(a.self)
+		notices, err := dir.Clear(a.self)
+		for _, notice := range notices {
+			_ = a.Note(control.Note{Notice: &notice})
+		}
 		if err = errors.Join(err, dir.RemoveControlSocket()); err != nil {
 			_ = a.Note(control.Note{Notice: warning("LeftoverKept", oneLine(err))})
 		}

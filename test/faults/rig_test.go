@@ -28,6 +28,13 @@ const patience = time.Minute
 var program string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == serveVerb {
+		if err := serve(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "Error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code, err := buildAndRun(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)

@@ -341,7 +341,10 @@ func (a *agent) boot(driver *process.Child) error {
 // end leaves nothing behind, and says how it went.
 func (a *agent) end(cause error) {
 	if !a.faults.Litter && a.killAll() == nil {
-		_, err := a.dir.Clear(a.self)
+		notices, err := a.dir.Clear(a.self)
+		for _, notice := range notices {
+			_ = a.journal.Note(control.Note{Notice: &notice})
+		}
 		if err = errors.Join(err, a.dir.RemoveControlSocket()); err != nil {
 			_ = a.journal.Note(control.Note{Notice: &vm.Notice{Warning: true, Reason: "LeftoverKept", Message: err.Error()}})
 		}
