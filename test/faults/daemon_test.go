@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
@@ -354,4 +355,34 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 			t.Errorf("%s is left: %v", path, err)
 		}
 	}
+}
+
+// TestHungDaemonIsEnded: after its deadline, and only itself. The next daemon takes its VM over. It fails when daemon.Stop uses
+// no force, or does not wait for what that does.
+func TestHungDaemonIsEnded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.launch()
+	s.make()
+	s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+	before := s.awaitPhase(v1alpha1.PhaseRunning)
+	record, err := daemon.Find(s.cfg.Instance)
+	s.must(err)
+	s.must(exec.Command("/bin/kill", "-STOP", strconv.Itoa(record.PID)).Run())
+
+	was, err := daemon.Stop(t.Context(), s.cfg.Instance, time.Second)
+	if !was || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Stop: %t, %v", was, err)
+	}
+	s.expectGone([]process.Identity{record.Identity})
+	s.launch()
+	s.awaitVM("an adoption", func(obj *v1alpha1.LimaVM) bool {
+		return obj.Status.Host != nil && obj.Status.Host.Adopted && obj.Status.Host.Identity == before.Status.Host.Identity
+	})
+	members := s.family("one")
+	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, patience); !was || err != nil {
+		t.Errorf("Stop: %t, %v", was, err)
+	}
+	s.expectGone(members)
+	s.expectTidy("one")
 }

@@ -261,7 +261,8 @@ func operations() map[string]func(h *host, grace time.Duration) {
 // every state, before every operation. The stranger lives, is told of, and the operation ends as it does without one.
 //
 // It fails when the driver, or the agent in its end, keeps the PID files or does not tell (instancedir.Clear), and when what
-// acts on the record and the ledger trusts in a PID (process.Open without a look at the start time).
+// acts on the record and the ledger trusts in a PID (process.Open without a look at the start time; process.Find of the PID in
+// supervisor.endFamily).
 func TestStrangersSurvive(t *testing.T) {
 	t.Parallel()
 	operations := operations()
