@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/seed-192657fa/rdd/internal/durable"
 )
 
 // ensurePrivateDir makes dir, and makes sure that nobody but its owner gets in.
@@ -20,30 +21,11 @@ func ensurePrivateDir(dir string) error {
 }
 
 // writePrivateFile replaces path, mode 0600, so that a reader and a crash see either the old content or the new one.
-func writePrivateFile(path string, content []byte) (err error) {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // os.CreateTemp makes it 0600
-	if err != nil {
+func writePrivateFile(path string, content []byte) error {
+	if err := durable.WriteFile(path, content, 0o600); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("cannot write %s: %w", path, err), ignoreNotExist(os.Remove(tmp.Name())))
-		}
-	}()
-	if _, err := tmp.Write(content); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := tmp.Sync(); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return nil
 }
 
 func ignoreNotExist(err error) error {

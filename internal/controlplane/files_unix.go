@@ -2,10 +2,7 @@
 
 package controlplane
 
-import (
-	"errors"
-	"os"
-)
+import "os"
 
 // makePrivate lets nobody but the owner into dir.
 func makePrivate(dir string) error {
@@ -17,13 +14,4 @@ func makePrivate(dir string) error {
 		return nil
 	}
 	return os.Chmod(dir, 0o700)
-}
-
-// syncDir makes a rename in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

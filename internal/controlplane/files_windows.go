@@ -24,6 +24,3 @@ func makePrivate(dir string) error {
 	return windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT,
 		windows.DACL_SECURITY_INFORMATION|windows.PROTECTED_DACL_SECURITY_INFORMATION, nil, nil, acl, nil)
 }
-
-// syncDir makes a rename in dir survive a power cut. NTFS journals a rename by itself, and has no call to sync a directory.
-func syncDir(string) error { return nil }

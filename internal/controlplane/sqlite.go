@@ -15,6 +15,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/seed-192657fa/rdd/internal/durable"
 )
 
 // ErrCorruptStore says that the store is there, but not fit for use. The message tells where it is and how to keep what is in
@@ -122,10 +124,7 @@ func createSQLite(path string) error {
 	if err := os.Chmod(tmp, 0o600); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return durable.Rename(tmp, path)
 }
 
 // verify reads every page once: a list that ends early at a bad page would look like objects that are gone.

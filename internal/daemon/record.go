@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -87,21 +87,9 @@ func removeRecord(inst instance.Instance) error {
 	return errors.Join(errs...)
 }
 
-// writeFile replaces a file, so that a reader sees the old content or the new, also after a power cut.
-func writeFile(path string, content []byte) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+func writeFile(path string, content []byte) error {
+	if err := durable.WriteFile(path, content, 0o600); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-			err = fmt.Errorf("cannot write %s: %w", path, err)
-		}
-	}()
-	_, err = file.Write(content)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return nil
 }

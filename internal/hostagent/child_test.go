@@ -217,21 +217,3 @@ func TestCommandsAreHidden(t *testing.T) {
 		t.Errorf("commands: %s", text)
 	}
 }
-
-func TestReplaceFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	for _, content := range []string{"one", "two"} {
-		if err := replaceFile(path, []byte(content)); err != nil {
-			t.Fatal(err)
-		}
-		if text, err := os.ReadFile(path); err != nil || string(text) != content {
-			t.Errorf("%q, %v", text, err)
-		}
-	}
-	if err := replaceFile(filepath.Join(path, "below", "a file"), nil); err == nil {
-		t.Error("a file below a file was written")
-	}
-	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) != 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-}

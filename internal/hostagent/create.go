@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/lima-vm/lima/v2/pkg/driverutil"
 	"github.com/lima-vm/lima/v2/pkg/instance"
@@ -13,6 +11,7 @@ import (
 	"github.com/lima-vm/lima/v2/pkg/limayaml"
 	"github.com/lima-vm/lima/v2/pkg/store"
 
+	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/hostagent/assets"
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
@@ -88,7 +87,7 @@ func applyTemplate(ctx context.Context, name string) error {
 			return fmt.Errorf("cannot make a %s instance for %s out of a %s instance for %s: reset it instead",
 				*config.VMType, *config.Arch, before.VMType, before.Arch)
 		}
-		if err := replaceFile(dir.Template(), boot.Template); err != nil {
+		if err := durable.WriteFile(dir.Template(), boot.Template, 0o644); err != nil {
 			return fmt.Errorf("cannot write the template: %w", err)
 		}
 		after, err := inspect(ctx, name)
@@ -110,21 +109,4 @@ func inspect(ctx context.Context, name string) (*limatype.Instance, error) {
 		return nil, fmt.Errorf("cannot inspect the instance: %w", errors.Join(inst.Errors...))
 	}
 	return inst, nil
-}
-
-// replaceFile is atomic: whoever reads, also after a crash, finds the old content or the new.
-func replaceFile(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(content)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return syncDir(filepath.Dir(path))
 }

@@ -42,6 +42,7 @@ type Config struct {
 type Driver struct {
 	cfg   Config
 	accel *accel
+	keys  *keys
 
 	ctx    context.Context // done when the driver is closed; ends what the driver does, and no VM
 	cancel context.CancelFunc
@@ -81,7 +82,10 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the instance records: %w", err)
 	}
-	d := &Driver{cfg: cfg, accel: newAccel(cfg.Env), supervisors: map[string]*supervisor{}, changed: make(chan struct{})}
+	d := &Driver{cfg: cfg, accel: newAccel(cfg.Env), keys: newKeys(cfg.Home), supervisors: map[string]*supervisor{}, changed: make(chan struct{})}
+	if err := d.keys.sweep(); err != nil {
+		cfg.Log.Warn("cannot remove what was left of an interrupted change of the ssh keys", "err", err)
+	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, entry := range entries {
 		if entry.IsDir() && validName.MatchString(entry.Name()) {

@@ -4,12 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -84,7 +84,7 @@ func (r record) write(dir instancedir.Dir) error {
 		err = os.MkdirAll(dir.RecordDir(), 0o700)
 	}
 	if err == nil {
-		err = replaceFile(recordFile(dir), text, 0o600)
+		err = durable.WriteFile(recordFile(dir), text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the record of %q: %w", dir.Name, err)
@@ -102,21 +102,4 @@ func forget(dir instancedir.Dir) error {
 		return fmt.Errorf("cannot remove what is kept of %q: %w", dir.Name, err)
 	}
 	return nil
-}
-
-// replaceFile is atomic and durable: whoever reads, also after a crash, finds the old content or the new.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(content)
-	err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return syncDir(filepath.Dir(path))
 }

@@ -124,7 +124,7 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 	if err := s.tidy(); err != nil {
 		return nil, err
 	}
-	if err := ensureKeys(s.dir.Home); err != nil {
+	if err := s.readyKeys(); err != nil {
 		return nil, err
 	}
 	child, err := s.spawn("run", s.dir.AgentLog(), notes)

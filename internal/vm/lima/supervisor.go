@@ -169,7 +169,7 @@ func (s *supervisor) doCreate(ctx context.Context, j *job) {
 	end := childEnd{}
 	err := s.save(rec)
 	if err == nil {
-		err = ensureKeys(s.dir.Home)
+		err = s.readyKeys()
 	}
 	if err == nil {
 		end, err = s.work(ctx, "create", j.spec.Template)
@@ -193,6 +193,19 @@ func (s *supervisor) doCreate(ctx context.Context, j *job) {
 		failure = nil
 	}
 	s.finish(vm.Absent, failure)
+}
+
+// readyKeys sees to it that there are ssh keys before Lima looks for them.
+func (s *supervisor) readyKeys() error {
+	notices, err := s.driver.keys.ensure()
+	if len(notices) > 0 {
+		s.set(func() {
+			for _, n := range notices {
+				s.notice(n)
+			}
+		})
+	}
+	return err
 }
 
 // clearTheWay removes what an earlier creation of ours has left and could not undo.
