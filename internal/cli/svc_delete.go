@@ -19,7 +19,7 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := daemon.Stop(cmd.Context(), inst, timeout); err != nil {
+			if _, err := daemon.Stop(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
 				return err
 			}
 			level, err := daemon.ParseLevel(a.logLevel)

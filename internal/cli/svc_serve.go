@@ -72,7 +72,7 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
 		return err
 	}
 	return daemon.Serve(cmd.Context(), daemon.Config{
-		Instance: inst, Settings: settings, Version: a.Version, Executable: a.Executable,
+		Instance: inst, Settings: settings, Session: sessionFlags(cmd), Version: a.Version, Executable: a.Executable,
 		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
 		Log:      daemon.NewLogger(a.Stderr, level),
 		Announce: announcer,

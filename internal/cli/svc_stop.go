@@ -13,16 +13,17 @@ import (
 const stopTimeout = 5 * time.Minute
 
 func (a *app) svcStopCommand() *cobra.Command {
-	var timeout time.Duration
+	var how daemon.Stopping
 	cmd := &cobra.Command{
 		Use: "stop", Short: "Shut all VMs down, then stop the control plane", Args: cobra.NoArgs,
-		Example: "  rdd svc stop",
+		Example: "  rdd svc stop\n  rdd svc stop --keep-vms",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			inst, err := a.instance()
 			if err != nil {
 				return err
 			}
-			was, err := daemon.Stop(cmd.Context(), inst, timeout)
+			how.Patient = !cmd.Flags().Changed("timeout")
+			was, err := daemon.Stop(cmd.Context(), inst, how)
 			if err != nil {
 				return err
 			}
@@ -34,6 +35,7 @@ func (a *app) svcStopCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", stopTimeout, "how long to wait before it is ended by force; 0 means without limit")
+	cmd.Flags().BoolVar(&how.KeepVMs, "keep-vms", false, "leave the VMs running, for the next control plane to take over")
+	cmd.Flags().DurationVar(&how.Timeout, "timeout", stopTimeout, "how long to wait before it is ended by force; 0 means without limit")
 	return cmd
 }

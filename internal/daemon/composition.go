@@ -36,6 +36,8 @@ type composition struct {
 	changes *limavm.Changes
 	driver  vm.Driver
 	admit   *limavm.Admission
+	// graces are those of the VMs' specs, by name, from when the daemon was asked to end.
+	graces map[string]time.Duration
 	// endManager ends the controllers; they have ended when managed is closed.
 	endManager context.CancelFunc
 	managed    chan struct{}
@@ -147,34 +149,43 @@ func (c *composition) stopControllers(ctx context.Context, _ reason) error {
 // startVMs has nothing to do: which VMs run is up to the controllers.
 func (c *composition) startVMs(context.Context) (<-chan error, error) { return nil, nil }
 
-// stopVMs shuts all VMs down in parallel. After a failure they are left alone: the next daemon adopts them.
+// prepareStop reads how long the VMs may take, and returns how long the end of the daemon takes at most.
+func (c *composition) prepareStop(why reason) time.Duration {
+	if why == asked && c.driver != nil {
+		c.graces = c.readGraces()
+	}
+	var whole time.Duration
+	for _, p := range c.list() {
+		whole += p.deadline()
+	}
+	return whole
+}
+
+// stopVMs shuts all VMs down in parallel, unless they are left to the next daemon to adopt.
 func (c *composition) stopVMs(ctx context.Context, why reason) error {
-	if why == broken {
+	if why != asked {
 		return nil
 	}
-	graces := c.graces(ctx)
 	return c.driver.Drain(ctx, func(name string) time.Duration {
-		if grace, ok := graces[name]; ok {
+		if grace, ok := c.graces[name]; ok {
 			return grace
 		}
 		return defaultGrace
 	})
 }
 
-// drainTime reads the graces, so that the deadline allows for the longest.
+// drainTime allows for the longest grace.
 func (c *composition) drainTime() time.Duration {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
-	defer cancel()
 	longest := defaultGrace
-	for _, grace := range c.graces(ctx) {
+	for _, grace := range c.graces {
 		longest = max(longest, grace)
 	}
 	return longest + forceTime
 }
 
-// graces are those of all VMs' specs. What cannot be read is left out.
-func (c *composition) graces(ctx context.Context) map[string]time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+// readGraces asks for the graces of all VMs. What cannot be read is left out.
+func (c *composition) readGraces() map[string]time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
 	graces := map[string]time.Duration{}
 	scheme, err := limavm.Scheme()

@@ -115,7 +115,7 @@ func TestPIDFileIsForScripts(t *testing.T) {
 
 func TestStopWithoutADaemon(t *testing.T) {
 	inst := newInstance(t)
-	if was, err := Stop(t.Context(), inst, time.Second); was || err != nil {
+	if was, err := Stop(t.Context(), inst, Stopping{Timeout: time.Second}); was || err != nil {
 		t.Errorf("Stop = %t, %v", was, err)
 	}
 }
@@ -145,7 +145,7 @@ func TestStopLeavesAStrangerAlone(t *testing.T) {
 	if err := writeRecord(inst, &Record{Identity: before}); err != nil {
 		t.Fatal(err)
 	}
-	if was, err := Stop(t.Context(), inst, time.Second); was || err != nil {
+	if was, err := Stop(t.Context(), inst, Stopping{Timeout: time.Second}); was || err != nil {
 		t.Errorf("Stop = %t, %v", was, err)
 	}
 	handle, err := process.Open(stranger.Identity())

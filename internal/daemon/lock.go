@@ -45,7 +45,7 @@ func lock(inst instance.Instance) (unlock func() error, err error) {
 
 // MakeDirs creates the directories of an instance, for the owner only.
 func MakeDirs(inst instance.Instance) error {
-	for _, dir := range []string{inst.Dir, inst.LogDir, inst.ShortDir} {
+	for _, dir := range []string{inst.Dir, inst.LogDir, inst.ShortDir, inst.RequestsDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)
 		}

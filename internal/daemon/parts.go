@@ -24,13 +24,25 @@ type reason int
 const (
 	// asked: somebody asked the daemon to end.
 	asked reason = iota
+	// handover: somebody asked the daemon to end, and to leave its VMs to the next one.
+	handover
 	// broken: a part failed, or did not start. VMs are left alone, for the next daemon to adopt.
 	broken
 )
 
-// runParts starts the parts in order, calls ready, waits until ctx is done or a part fails, calls ending, and stops the parts
-// in reverse. The error is nil only if all went well and ctx asked for the end.
-func runParts(ctx context.Context, log *slog.Logger, parts []part, ready func() error, ending func() error) error {
+// hooks are what runs between the parts.
+type hooks struct {
+	// ready is called when all parts have started.
+	ready func() error
+	// why tells which kind of end somebody asked for: asked or handover.
+	why func() reason
+	// ending is called before the first part is stopped.
+	ending func(why reason) error
+}
+
+// runParts starts the parts in order, waits until ctx is done or a part fails, and stops the parts in reverse. The error is
+// nil only if all went well and ctx asked for the end.
+func runParts(ctx context.Context, log *slog.Logger, parts []part, h hooks) error {
 	failures := make(chan error, len(parts))
 	running, over := context.WithCancel(context.Background())
 	defer over()
@@ -48,9 +60,8 @@ func runParts(ctx context.Context, log *slog.Logger, parts []part, ready func() 
 				go forward(running, parts[i].name, failed, failures)
 			}
 		}
-		return ready()
+		return h.ready()
 	}()
-	why := asked
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -59,11 +70,12 @@ func runParts(ctx context.Context, log *slog.Logger, parts []part, ready func() 
 	} else if ctx.Err() != nil {
 		err = nil // it was asked to end while it started: what that broke is no failure
 	}
-	if err != nil {
-		why = broken
+	why := broken
+	if err == nil {
+		why = h.why()
 	}
 	over()
-	errs := []error{err, ending()}
+	errs := []error{err, h.ending(why)}
 	for i := started - 1; i >= 0; i-- {
 		errs = append(errs, stopPart(log, parts[i], why))
 	}

@@ -21,13 +21,20 @@ type Record struct {
 	Address string `json:"address,omitempty"`
 	// Version of the daemon.
 	Version string `json:"version"`
-	// Executable is the file that the daemon runs.
-	Executable string    `json:"executable"`
-	StartedAt  time.Time `json:"startedAt"`
+	// Executable is the file that the daemon runs; Build tells that file from others of the same version.
+	Executable string `json:"executable"`
+	Build      string `json:"build,omitempty"`
+	// Session are the flags that hold for this daemon only, not for the next.
+	Session   []string  `json:"session,omitempty"`
+	StartedAt time.Time `json:"startedAt"`
 	// Ready is when the daemon was ready; nil before.
 	Ready *time.Time `json:"ready,omitempty"`
 	// Stopping is when it was asked to end; nil before.
 	Stopping *time.Time `json:"stopping,omitempty"`
+	// StopBy is when it will have ended, at the latest, if it is well; nil before it was asked.
+	StopBy *time.Time `json:"stopBy,omitempty"`
+	// KeepVMs: it was asked to leave its VMs to the next daemon.
+	KeepVMs bool `json:"keepVMs,omitempty"`
 }
 
 // Serves tells whether the daemon is ready, and is not about to end.

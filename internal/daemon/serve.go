@@ -22,7 +22,9 @@ const portsToTry = 100
 type Config struct {
 	Instance instance.Instance
 	Settings Settings
-	Version  string
+	// Session are the flags that Settings owe to this session, for a restart that keeps them.
+	Session []string
+	Version string
 	// Executable is rdd itself, which runs as the agents of VMs, too. Environ is their environment.
 	Executable string
 	Environ    []string
@@ -42,7 +44,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	// The files go first: without the lock they may be another daemon's.
-	defer func() { err = errors.Join(err, removeRecord(cfg.Instance), unlock()) }()
+	defer func() { err = errors.Join(err, removeRecord(cfg.Instance), removeRequest(cfg.Instance), unlock()) }()
 	if err := writeLimaDefaults(cfg.Instance); err != nil {
 		return err
 	}
@@ -57,24 +59,37 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, deafen := withRequests(ctx, cfg.Instance, record.Identity, cfg.Log)
+	defer deafen()
 	parts := &composition{cfg: cfg, port: port}
-	ready := func() error {
-		now := time.Now()
-		record.Address, record.Ready = parts.server.Address(), &now
-		if err := writeRecord(cfg.Instance, record); err != nil {
-			return err
-		}
-		cfg.Announce.Ready()
-		cfg.Log.Info("ready", "address", record.Address, "took", now.Sub(record.StartedAt).Round(time.Millisecond))
-		saveMemory(ctx)
-		return nil
+	return runParts(ctx, cfg.Log, parts.list(), hooks{
+		ready: func() error { return announce(ctx, cfg, record, parts.server.Address()) },
+		why: func() reason {
+			if r := readRequest(cfg.Instance, record.Identity); r != nil && r.KeepVMs {
+				return handover
+			}
+			return asked
+		},
+		ending: func(why reason) error {
+			now := time.Now()
+			by := now.Add(parts.prepareStop(why))
+			record.Stopping, record.StopBy, record.KeepVMs = &now, &by, why != asked
+			return writeRecord(cfg.Instance, record)
+		},
+	})
+}
+
+// announce tells whoever looks, and whoever waits, that the daemon is ready.
+func announce(ctx context.Context, cfg Config, record *Record, address string) error {
+	now := time.Now()
+	record.Address, record.Ready = address, &now
+	if err := writeRecord(cfg.Instance, record); err != nil {
+		return err
 	}
-	ending := func() error {
-		now := time.Now()
-		record.Stopping = &now
-		return writeRecord(cfg.Instance, record)
-	}
-	return runParts(ctx, cfg.Log, parts.list(), ready, ending)
+	cfg.Announce.Ready()
+	cfg.Log.Info("ready", "address", record.Address, "took", now.Sub(record.StartedAt).Round(time.Millisecond))
+	saveMemory(ctx)
+	return nil
 }
 
 func newRecord(cfg Config) (*Record, error) {
@@ -82,7 +97,10 @@ func newRecord(cfg Config) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot identify this process: %w", err)
 	}
-	return &Record{Identity: self, Version: cfg.Version, Executable: cfg.Executable, StartedAt: time.Now()}, nil
+	return &Record{
+		Identity: self, Version: cfg.Version, Executable: cfg.Executable, Build: buildOf(cfg.Executable),
+		Session: cfg.Session, StartedAt: time.Now(),
+	}, nil
 }
 
 // choosePort returns the port that the user asked for, whether it is free or not, or else the one of the last time, the

@@ -10,45 +10,108 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// killWait bounds the wait for the end of a process that was killed.
-const killWait = 10 * time.Second
+const (
+	// killWait bounds the wait for the end of a process that was killed.
+	killWait = 10 * time.Second
+	// stopMargin is what a daemon gets on top of the time by which it said that it would have ended.
+	stopMargin = 5 * time.Second
+)
 
-// Stop asks the daemon of an instance to end, which it does after its VMs have, and waits. When timeout has passed (0 means
-// never), it is ended by force and the error wraps context.DeadlineExceeded; its VMs are then left to the next daemon. When
-// ctx ends first, the daemon goes on stopping. It returns false when no daemon was running.
-func Stop(ctx context.Context, inst instance.Instance, timeout time.Duration) (was bool, err error) {
+// ErrForced says that a daemon had to be ended by force.
+var ErrForced = errors.New("ended by force")
+
+// Stopping says how to end a daemon.
+type Stopping struct {
+	// Timeout is when it is ended by force; 0 means never.
+	Timeout time.Duration
+	// Patient waits longer than Timeout where the daemon says that its VMs may need longer.
+	Patient bool
+	// KeepVMs leaves the VMs to the next daemon.
+	KeepVMs bool
+}
+
+// Stop asks the daemon of an instance to end, which it does after its VMs have, and waits. At the timeout it is ended by
+// force; the error then wraps ErrForced and context.DeadlineExceeded, and its VMs are left to the next daemon. When ctx ends
+// first, the daemon goes on stopping. It returns false when there was no daemon to stop the VMs: none at all, or one that
+// was already leaving them to the next.
+func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, err error) {
 	record, err := readRecord(inst)
 	if err != nil || record == nil {
 		return false, err
 	}
 	handle, err := process.Open(record.Identity)
 	if errors.Is(err, process.ErrGone) {
-		return false, nil
+		return false, forgetDead(inst)
 	}
 	if err != nil {
 		return false, fmt.Errorf("cannot stop the daemon with PID %d: %w", record.PID, err)
 	}
 	defer handle.Close()
-	if err := handle.Interrupt(); err != nil && !errors.Is(err, process.ErrGone) {
-		return true, fmt.Errorf("cannot ask the daemon with PID %d to end: %w", record.PID, err)
+	switch {
+	case record.Stopping == nil:
+		if err := askToEnd(inst, handle, how); err != nil {
+			return true, err
+		}
+	case how.KeepVMs && !record.KeepVMs:
+		return true, fmt.Errorf("the daemon with PID %d is already shutting its VMs down", record.PID)
 	}
-	waiting, cancel := ctx, context.CancelFunc(func() {})
-	if timeout > 0 {
-		waiting, cancel = context.WithTimeout(ctx, timeout)
+	err = awaitStop(ctx, inst, handle, how)
+	if errors.Is(err, ErrForced) {
+		err = errors.Join(err, forgetDead(inst))
 	}
-	defer cancel()
-	switch err := handle.Wait(waiting); {
-	case err == nil:
-		return true, nil
-	case ctx.Err() != nil:
-		return true, fmt.Errorf("the daemon with PID %d goes on stopping: %w", record.PID, context.Cause(ctx))
-	case waiting.Err() == nil:
-		return true, fmt.Errorf("cannot wait for the daemon with PID %d: %w", record.PID, err)
-	}
-	return true, force(handle, timeout)
+	return how.KeepVMs || !record.KeepVMs, err
 }
 
-func force(handle *process.Handle, timeout time.Duration) error {
+// askToEnd asks once: whoever is asked a second time by a signal ends at once, as people expect in the foreground.
+func askToEnd(inst instance.Instance, handle *process.Handle, how Stopping) error {
+	pid := handle.Identity().PID
+	asking := ask(inst, request{Daemon: handle.Identity(), KeepVMs: how.KeepVMs})
+	if asking != nil && how.KeepVMs {
+		return asking // a signal alone would shut the VMs down
+	}
+	if err := handle.Interrupt(); err != nil && asking != nil && !errors.Is(err, process.ErrGone) {
+		return fmt.Errorf("cannot ask the daemon with PID %d to end: %w", pid, errors.Join(err, asking))
+	}
+	return nil
+}
+
+func awaitStop(ctx context.Context, inst instance.Instance, handle *process.Handle, how Stopping) error {
+	pid := handle.Identity().PID
+	begun := time.Now()
+	for timeout := how.Timeout; ; {
+		waiting, cancel := ctx, context.CancelFunc(func() {})
+		if how.Timeout > 0 {
+			waiting, cancel = context.WithDeadline(ctx, begun.Add(timeout))
+		}
+		err := handle.Wait(waiting)
+		expired := waiting.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("the daemon with PID %d goes on stopping: %w", pid, context.Cause(ctx))
+		case !expired:
+			return fmt.Errorf("cannot wait for the daemon with PID %d: %w", pid, err)
+		}
+		if longer := needs(inst, handle.Identity()).Sub(begun); how.Patient && longer > timeout {
+			timeout = longer
+			continue
+		}
+		return force(handle, time.Since(begun).Round(time.Second))
+	}
+}
+
+// needs is when a daemon says that it will have ended; the zero time when it has not said.
+func needs(inst instance.Instance, daemon process.Identity) time.Time {
+	record, err := readRecord(inst)
+	if err != nil || record == nil || record.Identity != daemon || record.StopBy == nil {
+		return time.Time{}
+	}
+	return record.StopBy.Add(stopMargin)
+}
+
+func force(handle *process.Handle, after time.Duration) error {
 	pid := handle.Identity().PID
 	if err := handle.Kill(); err != nil && !errors.Is(err, process.ErrGone) {
 		return fmt.Errorf("cannot end the daemon with PID %d by force: %w", pid, err)
@@ -58,5 +121,17 @@ func force(handle *process.Handle, timeout time.Duration) error {
 	if err := handle.Wait(ctx); err != nil {
 		return fmt.Errorf("the daemon with PID %d was killed and is still there: %w", pid, err)
 	}
-	return fmt.Errorf("the daemon with PID %d had not ended after %s and was ended by force: %w", pid, timeout, context.DeadlineExceeded)
+	return fmt.Errorf("the daemon with PID %d had not ended after %s and was %w: %w", pid, after, ErrForced, context.DeadlineExceeded)
+}
+
+// forgetDead removes the files of a daemon that could not do so itself, unless another has the lock by now.
+func forgetDead(inst instance.Instance) error {
+	unlock, err := lock(inst)
+	if errors.Is(err, ErrRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(removeRecord(inst), removeRequest(inst), unlock())
 }

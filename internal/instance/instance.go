@@ -131,6 +131,9 @@ func (i Instance) LockFile() string { return filepath.Join(i.Dir, "rdd.lock") }
 // StoreFile is the database of the API's objects.
 func (i Instance) StoreFile() string { return filepath.Join(i.Dir, "store.db") }
 
+// RequestsDir is where the daemon is asked things that a signal cannot say. It holds nothing else, because it is watched.
+func (i Instance) RequestsDir() string { return filepath.Join(i.Dir, "requests") }
+
 // CacheDir holds what can be had again: API discovery, the unpacked guest agent.
 func (i Instance) CacheDir() string { return filepath.Join(i.Dir, "cache") }
 
