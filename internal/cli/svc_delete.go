@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
 func (a *app) svcDeleteCommand() *cobra.Command {
@@ -22,15 +23,11 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 			if _, err := daemon.Stop(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
 				return err
 			}
-			level, err := daemon.ParseLevel(a.logLevel)
+			cfg, err := a.driverConfig(inst)
 			if err != nil {
-				return usage(err)
+				return err
 			}
-			err = daemon.Remove(cmd.Context(), daemon.Config{
-				Instance: inst, Executable: a.Executable, Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
-				Log: daemon.NewLogger(a.Stderr, level),
-			})
-			if err != nil {
+			if err := daemon.Remove(cmd.Context(), cfg); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(a.Stdout, "Instance %q is deleted\n", inst.Name)
@@ -39,4 +36,16 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", stopTimeout, "how long to wait before the control plane is ended by force; 0 means without limit")
 	return cmd
+}
+
+// driverConfig is what it takes to reach the VMs of an instance without its daemon.
+func (a *app) driverConfig(inst instance.Instance) (daemon.Config, error) {
+	level, err := daemon.ParseLevel(a.logLevel)
+	if err != nil {
+		return daemon.Config{}, usage(err)
+	}
+	return daemon.Config{
+		Instance: inst, Executable: a.Executable, Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
+		Log: daemon.NewLogger(a.Stderr, level),
+	}, nil
 }

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
 // stopTimeout leaves VMs their default grace, force included, with time to spare.
@@ -27,9 +29,12 @@ func (a *app) svcStopCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			state := "was not running"
-			if was {
-				state = "has stopped"
+			state := "has stopped"
+			if !was {
+				state = "was not running"
+				if err := a.stopLeftVMs(cmd.Context(), inst, how); err != nil {
+					return err
+				}
 			}
 			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s\n", inst.Name, state)
 			return err
@@ -38,4 +43,16 @@ func (a *app) svcStopCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&how.KeepVMs, "keep-vms", false, "leave the VMs running, for the next control plane to take over")
 	cmd.Flags().DurationVar(&how.Timeout, "timeout", stopTimeout, "how long to wait before it is ended by force; 0 means without limit")
 	return cmd
+}
+
+// stopLeftVMs shuts down what runs without a control plane, because that crashed or was told to keep it.
+func (a *app) stopLeftVMs(ctx context.Context, inst instance.Instance, how daemon.Stopping) error {
+	if how.KeepVMs {
+		return nil
+	}
+	cfg, err := a.driverConfig(inst)
+	if err != nil {
+		return err
+	}
+	return daemon.StopVMs(ctx, cfg)
 }

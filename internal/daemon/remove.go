@@ -76,6 +76,22 @@ func refuseForeign(inst instance.Instance) error {
 	return nil
 }
 
+// StopVMs shuts down the VMs that a daemon which is gone has left running. Where another daemon lives it does nothing, and
+// returns an error that is ErrRunning.
+func StopVMs(ctx context.Context, cfg Config) error {
+	if _, err := os.Stat(cfg.Instance.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lock(cfg.Instance)
+	if err != nil {
+		return err
+	}
+	if err = stopLeftovers(ctx, cfg); err != nil {
+		err = fmt.Errorf("cannot stop the VMs of instance %q: %w", cfg.Instance.Name, err)
+	}
+	return errors.Join(err, unlock())
+}
+
 // stopLeftovers has the driver adopt what runs, and shuts it down.
 func stopLeftovers(ctx context.Context, cfg Config) error {
 	if _, err := os.Stat(cfg.Instance.LimaHome()); errors.Is(err, fs.ErrNotExist) {

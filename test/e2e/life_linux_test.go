@@ -56,7 +56,10 @@ func TestLife(t *testing.T) {
 	if got := r.in("dev", "cat", "kept"); got != "precious" {
 		t.Errorf("what was written before a stop is gone: %q", got)
 	}
+	// A process of the guest's own goes on counting, whatever happens to the daemon.
+	r.in("dev", "sh", "-c", "(while :; do echo >>counted; sleep 0.2; done) >/dev/null 2>&1 & echo $! >counter")
 	t.Run("the daemon is killed", func(t *testing.T) { r.sub(t).daemonKilled() })
+	t.Run("the daemon is restarted", func(t *testing.T) { r.sub(t).daemonRestarted() })
 	t.Run("the hostagent is killed", func(t *testing.T) { r.sub(t).agentKilled() })
 	t.Run("the service stops and starts", func(t *testing.T) { r.sub(t).serviceRestarted() })
 
@@ -145,11 +148,27 @@ func (r *rig) interruptedStart() {
 
 // daemonKilled: the VM does not notice, the next daemon adopts it.
 func (r *rig) daemonKilled() {
-	before, id := r.vm("dev"), r.bootID("dev")
-	r.kill(r.daemonPID())
-	if !strings.Contains(r.must("svc", "status"), "running    false") {
-		r.Error("svc status shows a daemon that was killed as running")
+	r.outlives(func() {
+		r.kill(r.daemonPID())
+		if !strings.Contains(r.must("svc", "status"), "running    false") {
+			r.Error("svc status shows a daemon that was killed as running")
+		}
+	})
+}
+
+// daemonRestarted is the same with a daemon that was asked.
+func (r *rig) daemonRestarted() {
+	before := r.daemonPID()
+	r.outlives(func() { r.must("svc", "restart") })
+	if r.daemonPID() == before {
+		r.Error("svc restart left the daemon as it was")
 	}
+}
+
+// outlives sees to it that the VM does not notice what is done to the daemon, and that the next one adopts it.
+func (r *rig) outlives(what func()) {
+	before, id := r.vm("dev"), r.bootID("dev")
+	what()
 	after := r.until("dev", "adoption", func(vm *v1alpha1.LimaVM) bool {
 		return isRunning(vm) && vm.Status.Host != nil && vm.Status.Host.Adopted
 	})
@@ -163,6 +182,7 @@ func (r *rig) daemonKilled() {
 	if len(r.events("dev")[v1alpha1.EventAdopted]) == 0 {
 		r.Error("no event tells of the adoption")
 	}
+	r.in("dev", "sh", "-c", "kill -0 $(cat counter); n=$(wc -l <counted); while [ $(wc -l <counted) = $n ]; do sleep 0.1; done")
 }
 
 // agentKilled: what the agent leaves is ended, and the VM is started again.
@@ -196,8 +216,16 @@ func (r *rig) agentKilled() {
 // serviceRestarted: svc stop shuts the guest down, and does not shoot it: what it wrote a moment before is there afterwards.
 func (r *rig) serviceRestarted() {
 	id := r.bootID("dev")
+	r.must("svc", "stop", "--keep-vms")
+	if len(r.processes()) == 0 {
+		r.Error("svc stop --keep-vms left no VM running")
+	}
+	if got := r.in("dev", "cat", "/proc/sys/kernel/random/boot_id"); got != id { // which starts the control plane
+		r.Error("the guest has booted again")
+	}
 	r.in("dev", "sh", "-c", "echo unsynced > fresh")
-	r.must("svc", "stop")
+	r.kill(r.daemonPID())
+	r.must("svc", "stop") // with no daemon, but a VM
 	if left := r.processes(); len(left) > 0 {
 		r.Errorf("after svc stop there still are %v", left)
 	}
