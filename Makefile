@@ -1,6 +1,6 @@
 # `make help` lists the targets; the work is done in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: setup run build test race lint generate e2e soak bench cross help
+.PHONY: setup run build test test-wine race lint generate e2e soak bench cross help
 
 setup: ## Install what is missing (QEMU, a C compiler, what the guest is built from)
 	@scripts/setup
@@ -15,6 +15,9 @@ build: ## Build bin/rdd, stripped and without cgo, with the guest agent in it
 
 test: ## Everything that CI checks: lint, generated code, all platforms, all tests with -race
 	@scripts/test
+
+test-wine: ## The Windows tests of package process, under Wine: identities, handles, Job Objects
+	@scripts/test-wine
 
 race: ## Only the tests that need no VM, with -race
 	@scripts/test race
@@ -41,4 +44,4 @@ cross: ## Build and vet without cgo for linux, windows and darwin
 	@scripts/cross
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile

@@ -26,9 +26,11 @@ func enclose(mark string) (string, error) {
 	limits := &windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION{
 		BasicLimitInformation: windows.JOBOBJECT_BASIC_LIMIT_INFORMATION{LimitFlags: windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE},
 	}
+	var pin runtime.Pinner // the call takes a number, which does not follow a stack that moves
+	pin.Pin(limits)
 	_, err = windows.SetInformationJobObject(job, windows.JobObjectExtendedLimitInformation,
 		uintptr(pointer(limits)), uint32(unsafe.Sizeof(*limits)))
-	runtime.KeepAlive(limits)
+	pin.Unpin()
 	if err == nil {
 		err = windows.AssignProcessToJobObject(job, windows.CurrentProcess())
 	}

@@ -194,6 +194,7 @@ func tryPerform(t testing.TB, role string, args ...string) (*stage, error) {
 	reports, out := pipe(t)
 	child, err := Start(Command{
 		Path: executable(t), Args: append([]string{role}, args...), Env: append(os.Environ(), roleVariable+"="+role),
+		Dir:    t.TempDir(), // or a ledger at a relative path would stay in the package
 		Stdout: out, Stderr: os.Stderr, ExtraFiles: []*os.File{ropeEnd, proofEnd},
 	})
 	if err != nil {

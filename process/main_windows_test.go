@@ -1,3 +1,7 @@
+// The tests for Windows run on Windows, and under Wine by `make test-wine`. Wine cannot show that
+//   - Interrupt ends a process: it delivers no CTRL_BREAK to another group. Whom it would reach is tested by a table.
+//   - agents can be asked: it has no AF_UNIX sockets. This package uses none.
+//   - a PID is kept from others while a handle is open, and a process in dying denies access: it rarely reuses PIDs.
 package process
 
 import (

@@ -23,10 +23,7 @@ func start(cmd Command) (*os.Process, error) {
 		return nil, err
 	}
 	defer closeAll(opened)
-	sys := &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP, HideWindow: true}
-	if !hasHiddenConsole() {
-		sys.CreationFlags |= windows.CREATE_NO_WINDOW
-	}
+	sys := &syscall.SysProcAttr{CreationFlags: creationFlags(console()), HideWindow: true}
 	if len(cmd.ExtraFiles) > 0 {
 		inherited, err := inheritable(cmd.ExtraFiles)
 		defer closeHandles(inherited)
@@ -39,11 +36,20 @@ func start(cmd Command) (*os.Process, error) {
 	return os.StartProcess(cmd.Path, argv(cmd), &os.ProcAttr{Dir: cmd.Dir, Env: environment(cmd), Files: files, Sys: sys})
 }
 
-func hasHiddenConsole() bool {
-	window, _, _ := kernel32("GetConsoleWindow").Call()
+// console tells of the window of our console and of how many processes are attached to it; 0, 0 without a console.
+func console() (window, attached uintptr) {
+	window, _, _ = kernel32("GetConsoleWindow").Call()
 	var pid uint32
-	attached, _, _ := kernel32("GetConsoleProcessList").Call(uintptr(pointer(&pid)), 1)
-	return window == 0 && attached > 0
+	attached, _, _ = kernel32("GetConsoleProcessList").Call(uintptr(pointer(&pid)), 1)
+	return window, attached
+}
+
+// creationFlags are those of a child: a group of its own, and our console only if there is one without a window.
+func creationFlags(window, attached uintptr) uint32 {
+	if window == 0 && attached > 0 {
+		return windows.CREATE_NEW_PROCESS_GROUP
+	}
+	return windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_NO_WINDOW
 }
 
 func inheritable(files []*os.File) ([]syscall.Handle, error) {

@@ -97,8 +97,15 @@ func ReadPID(file string) (int, bool) {
 	if err != nil {
 		return 0, false
 	}
+	return parsePID(text)
+}
+
+func parsePID(text []byte) (int, bool) {
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	return pid, err == nil && pid > 0
+	if err != nil || pid <= 0 {
+		return 0, false
+	}
+	return pid, true
 }
 
 // AgentSocket is where Lima's tools ask the agent.

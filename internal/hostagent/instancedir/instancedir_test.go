@@ -89,3 +89,19 @@ func TestClearReleasesOnlyItsOwnDisks(t *testing.T) {
 		t.Errorf("locks left: %v, %v", left, err)
 	}
 }
+
+// What a PID file holds is a positive number or nothing: 0 and -1 would mean a group, or everybody, to who signals.
+func FuzzPID(f *testing.F) {
+	for _, text := range []string{"4711\n", " 4711 ", "0", "-1", "", "4711 4712", "0x10", "99999999999999999999", "1e3", "\x00", "+7"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		pid, ok := parsePID(text)
+		if ok != (pid > 0) {
+			t.Errorf("%q is read as %d, %v", text, pid, ok)
+		}
+		if again, _ := parsePID([]byte(strconv.Itoa(pid) + "\n")); ok && again != pid {
+			t.Errorf("%q is read as %d, which is read as %d", text, pid, again)
+		}
+	})
+}

@@ -1,0 +1,39 @@
+package process
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the macOS SDK says of the structures and constants that we use: sizes and offsets in bytes on 64-bit Macs, from
+// <sys/sysctl.h>, <sys/proc.h> and <sys/event.h>. Where Go's own differ, this file does not compile, and so `make cross` fails
+// on any machine: an array has another type than one of another length.
+var (
+	_ [648]struct{} = [unsafe.Sizeof(unix.KinfoProc{})]struct{}{}
+	_ [296]struct{} = [unsafe.Sizeof(unix.ExternProc{})]struct{}{}
+	_ [0]struct{}   = [unsafe.Offsetof(unix.ExternProc{}.P_starttime)]struct{}{}
+	_ [36]struct{}  = [unsafe.Offsetof(unix.ExternProc{}.P_stat)]struct{}{}
+	_ [40]struct{}  = [unsafe.Offsetof(unix.ExternProc{}.P_pid)]struct{}{}
+	_ [243]struct{} = [unsafe.Offsetof(unix.ExternProc{}.P_comm)]struct{}{}
+	_ [17]struct{}  = [unsafe.Sizeof(unix.ExternProc{}.P_comm)]struct{}{}
+	_ [560]struct{} = [unsafe.Offsetof(unix.KinfoProc{}.Eproc) + unsafe.Offsetof(unix.Eproc{}.Ppid)]struct{}{}
+	_ [16]struct{}  = [unsafe.Sizeof(unix.Timeval{})]struct{}{}
+	_ [8]struct{}   = [unsafe.Offsetof(unix.Timeval{}.Usec)]struct{}{}
+
+	_ [32]struct{} = [unsafe.Sizeof(unix.Kevent_t{})]struct{}{}
+	_ [8]struct{}  = [unsafe.Offsetof(unix.Kevent_t{}.Filter)]struct{}{}
+	_ [10]struct{} = [unsafe.Offsetof(unix.Kevent_t{}.Flags)]struct{}{}
+	_ [12]struct{} = [unsafe.Offsetof(unix.Kevent_t{}.Fflags)]struct{}{}
+
+	_ [4]struct{}          = [stateStopped]struct{}{}      // SSTOP
+	_ [5]struct{}          = [stateZombie]struct{}{}       // SZOMB
+	_ [5]struct{}          = [-unix.EVFILT_PROC]struct{}{} // (-5)
+	_ [10]struct{}         = [-unix.EVFILT_USER]struct{}{} // (-10)
+	_ [1]struct{}          = [unix.EV_ADD]struct{}{}       // 0x0001
+	_ [0x80000000]struct{} = [unix.NOTE_EXIT]struct{}{}    // 0x80000000
+	_ [0x01000000]struct{} = [unix.NOTE_TRIGGER]struct{}{} // 0x01000000
+	_ [2]struct{}          = [unix.SIGINT]struct{}{}       // the same as on Linux
+	_ [9]struct{}          = [unix.SIGKILL]struct{}{}      // the same as on Linux
+	_ [17]struct{}         = [unix.SIGSTOP]struct{}{}      // not so on Linux
+)
