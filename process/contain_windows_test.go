@@ -37,13 +37,13 @@ func TestTheJobEndsWithItsHead(t *testing.T) {
 // Wine delivers no CTRL_BREAK to another group, so that all it can show of Interrupt is whom it is for: the leader of a group
 // of its own, always, that shares our console if that has no window which could be closed, and has a new one otherwise.
 func TestEveryChildLeadsAGroupOnAConsoleWithoutAWindow(t *testing.T) {
-	const ours, new = windows.CREATE_NEW_PROCESS_GROUP, windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_NO_WINDOW
+	const ours, fresh = windows.CREATE_NEW_PROCESS_GROUP, windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_NO_WINDOW
 	for name, c := range map[string]struct {
 		window, attached uintptr
 		want             uint32
 	}{
-		"no console":             {0, 0, new},
-		"a console in a window":  {4711, 2, new},
+		"no console":             {0, 0, fresh},
+		"a console in a window":  {4711, 2, fresh},
 		"a console for us alone": {0, 1, ours},
 		"a console for several":  {0, 5, ours},
 	} {
