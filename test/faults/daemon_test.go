@@ -94,7 +94,7 @@ func newSite(t *testing.T) *site {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if _, err := daemon.Stop(ctx, cfg.Instance, patience); err != nil {
+		if _, err := daemon.Stop(ctx, cfg.Instance, daemon.Stopping{Timeout: patience}); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(s.home); err == nil {
@@ -308,7 +308,7 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 	s.killDaemon()
 	plant(false)
 	s.plantDaemon(stranger)
-	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, time.Second); was || err != nil {
+	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: time.Second}); was || err != nil {
 		t.Errorf("Stop of a dead daemon: %t, %v", was, err)
 	}
 	s.launch()
@@ -328,7 +328,7 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 	// svc stop ends what is in the record, whatever is in the PID file.
 	plant(false)
 	s.must(os.WriteFile(s.cfg.Instance.PIDFile(), []byte(strconv.Itoa(stranger.PID)), 0o600))
-	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, patience); !was || err != nil {
+	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience}); !was || err != nil {
 		t.Errorf("Stop: %t, %v", was, err)
 	}
 	s.expectTidy("one")
@@ -370,7 +370,7 @@ func TestHungDaemonIsEnded(t *testing.T) {
 	s.must(err)
 	s.must(exec.Command("/bin/kill", "-STOP", strconv.Itoa(record.PID)).Run())
 
-	was, err := daemon.Stop(t.Context(), s.cfg.Instance, time.Second)
+	was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: time.Second})
 	if !was || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Stop: %t, %v", was, err)
 	}
@@ -380,7 +380,7 @@ func TestHungDaemonIsEnded(t *testing.T) {
 		return obj.Status.Host != nil && obj.Status.Host.Adopted && obj.Status.Host.Identity == before.Status.Host.Identity
 	})
 	members := s.family("one")
-	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, patience); !was || err != nil {
+	if was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience}); !was || err != nil {
 		t.Errorf("Stop: %t, %v", was, err)
 	}
 	s.expectGone(members)
