@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -48,6 +49,11 @@ func serve(home, standin string) (err error) {
 	if cfg.Settings, _, err = daemon.LoadSettings(cfg.Instance); err != nil {
 		return err
 	}
+	level, err := daemon.ParseLevel("warn")
+	if err != nil {
+		return err
+	}
+	cfg.Log = daemon.NewLogger(os.Stderr, level) // here only: it becomes klog's, which is one for the whole process
 	cfg.Announce = announcer
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -59,12 +65,11 @@ func daemonConfig(home, standin string) (daemon.Config, error) {
 	if err != nil {
 		return daemon.Config{}, err
 	}
-	level, err := daemon.ParseLevel("warn")
 	return daemon.Config{
 		Instance: inst, Version: "test", Executable: standin,
 		Environ: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "LIMA_HOME=" + inst.LimaHome()},
-		Log:     daemon.NewLogger(os.Stderr, level),
-	}, err
+		Log:     slog.New(slog.DiscardHandler),
+	}, nil
 }
 
 // site is an rdd instance with a real daemon, which is a process of its own, and whoever uses it through the API.
