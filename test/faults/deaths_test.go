@@ -33,7 +33,8 @@ func TestDeaths(t *testing.T) {
 			h.reach("one", vm.Stopped)
 			running := h.start("one")
 			members := h.family("one")
-			if want := 2 + 1 + 3; len(members) != want || len(h.locks("one")) != 1 {
+			// There may be more for a moment: those through which the strays were forked.
+			if want := 2 + 1 + 3; len(members) < want || len(h.locks("one")) != 1 {
 				t.Fatalf("%d processes of %d, locks %v", len(members), want, h.locks("one"))
 			}
 			for _, who := range deaths {
