@@ -32,10 +32,9 @@ func TestDeaths(t *testing.T) {
 			h.must(h.driver.Create("one", data))
 			h.reach("one", vm.Stopped)
 			running := h.start("one")
-			members := h.family("one")
-			// There may be more for a moment: those through which the strays were forked.
-			if want := 2 + 1 + 3; len(members) < want || len(h.locks("one")) != 1 {
-				t.Fatalf("%d processes of %d, locks %v", len(members), want, h.locks("one"))
+			members := h.grown("one", 2+1+3)
+			if locks := h.locks("one"); len(locks) != 1 {
+				t.Fatalf("locks: %v", locks)
 			}
 			for _, who := range deaths {
 				switch who {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -113,8 +114,10 @@ func (s *supervisor) adopt(rec *record) {
 		return
 	default:
 		s.log.Warn("an agent of an earlier daemon cannot be adopted; it is replaced", "agent", r.agent, "err", err)
-		r.failing = &vm.Failure{During: vm.OpRun, Message: "the agent did not answer the new daemon: " + err.Error()}
-		s.set(func() { s.state = vm.Running })
+		s.set(func() {
+			r.failing = &vm.Failure{During: vm.OpRun, Message: "the agent did not answer the new daemon: " + err.Error()}
+			s.state = vm.Running
+		})
 		_ = s.stop(replaceGrace)
 	}
 	s.attendRun(r, func(ctx context.Context) { s.follow(ctx, r) })
@@ -163,24 +166,37 @@ func (s *supervisor) adopted(r *run, state control.State) {
 
 // diedUnwatched settles the end of an agent that no daemon has seen, from what its journal tells.
 func (s *supervisor) diedUnwatched(r *run) {
-	if self, err := process.Self(); err == nil && self.BootID != r.agent.BootID {
-		r.stopping = true // the machine was started anew: the VM did nothing wrong
-	}
-	if file, err := os.Open(s.dir.Journal()); err == nil {
-		_, _ = control.ReadEntries(file, 0, func(entry control.Entry) error {
-			var event control.Event
-			if json.Unmarshal(entry.Event, &event) == nil {
-				r.replay(event)
-			}
-			return nil
-		})
-		_ = file.Close()
-	}
-	if r.told == "" {
-		r.told = "the agent died while no daemon was watching"
-	}
-	r.agent = process.Identity{} // nobody
+	events := journalOf(s.dir)
+	s.set(func() { // r may be the present run already
+		if self, err := process.Self(); err == nil && self.BootID != r.agent.BootID {
+			r.stopping = true // the machine was started anew: the VM did nothing wrong
+		}
+		for _, event := range events {
+			r.replay(event)
+		}
+		if r.told == "" {
+			r.told = "the agent died while no daemon was watching"
+		}
+		r.agent = process.Identity{} // nobody
+	})
 	s.ended(r)
+}
+
+// journalOf returns what an agent that is gone has told, as far as it can be read.
+func journalOf(dir instancedir.Dir) (events []control.Event) {
+	file, err := os.Open(dir.Journal())
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	_, _ = control.ReadEntries(file, 0, func(entry control.Entry) error {
+		var event control.Event
+		if json.Unmarshal(entry.Event, &event) == nil {
+			events = append(events, event)
+		}
+		return nil
+	})
+	return events
 }
 
 // replay is take for an agent that is gone.
