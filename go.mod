@@ -4,6 +4,7 @@ go 1.26.5
 
 require (
 	github.com/cheggaaa/pb/v3 v3.1.7
+	github.com/creack/pty v1.1.24
 	github.com/fsnotify/fsnotify v1.9.0
 	github.com/go-logr/logr v1.4.4
 	github.com/goccy/go-yaml v1.19.2

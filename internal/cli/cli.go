@@ -51,6 +51,9 @@ func Main(ctx context.Context, cfg Config) int {
 	if err == nil {
 		return exitOK
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted before it was known what became of it; \"rdd limavm list\" and \"rdd svc status\" show")
+	}
 	if message := describe(err); message != "" {
 		fmt.Fprintln(cfg.Stderr, "Error: "+message)
 	}

@@ -145,11 +145,14 @@ func (c *conditionWait) resource(inst instance.Instance) (dynamic.ResourceInterf
 	}
 	cached := memory.NewMemCacheClient(finder)
 	mapper := restmapper.NewShortcutExpander(restmapper.NewDeferredDiscoveryRESTMapper(cached), cached, nil)
-	resource := schema.ParseGroupResource(c.kind).WithVersion("")
-	if full, _ := schema.ParseResourceArg(c.kind); full != nil {
-		resource = *full
+	full, resource := schema.ParseResourceArg(c.kind) // limavms.v1alpha1.lima.rancherdesktop.io, or without the version
+	var found schema.GroupVersionResource
+	if full != nil {
+		found, err = mapper.ResourceFor(*full)
 	}
-	found, err := mapper.ResourceFor(resource)
+	if full == nil || err != nil {
+		found, err = mapper.ResourceFor(resource.WithVersion(""))
+	}
 	if err != nil {
 		return nil, notFoundf("the control plane has no type %q; \"rdd ctl api-resources\" lists those there are", c.kind)
 	}

@@ -84,7 +84,7 @@ func (a *app) confirm(ctx context.Context, question string) error {
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(a.Stderr)
-		return fmt.Errorf("interrupted: nothing was done: %w", ctx.Err())
+		return errors.New("interrupted: nothing was done")
 	case line := <-answer:
 		if line != "y" && line != "yes" {
 			return &refusedError{errors.New("nothing was done: the answer was not yes")}

@@ -107,9 +107,9 @@ func (*lines) stop() {}
 type bar struct{ pb *pb.ProgressBar }
 
 const (
-	barWithPercent    = `{{string . "name"}}: {{string . "stage"}} {{bar . "[" "=" ">" " " "]"}} {{percent . "%3.0f%%"}} {{seconds .}}`
-	barWithoutPercent = `{{string . "name"}}: {{string . "stage"}} {{cycle . "|" "/" "-" "\\"}} {{seconds .}}`
-	barMaxWidth       = 100
+	barWithPercent    = `{{string . "name"}}: {{string . "stage"}} {{bar . "[" "=" ">" " " "]"}} {{percent . "%3.0f%%"}} {{string . "details"}}{{seconds .}}`
+	barWithoutPercent = `{{string . "name"}}: {{string . "stage"}} {{cycle . "|" "/" "-" "\\"}} {{string . "details"}}{{seconds .}}`
+	barMaxWidth       = 120
 )
 
 func newBar(w io.Writer, name string) *bar {
@@ -118,7 +118,7 @@ func newBar(w io.Writer, name string) *bar {
 		return time.Since(state.StartTime()).Truncate(time.Second).String()
 	}), false)
 	b := pb.New(100)
-	b.Set(pb.CleanOnFinish, true).Set("name", name).Set("stage", "…")
+	b.Set(pb.CleanOnFinish, true).Set("name", name).Set("stage", "…").Set("details", "")
 	b.SetTemplateString(barWithoutPercent).SetWriter(w).SetMaxWidth(barMaxWidth).SetRefreshRate(200 * time.Millisecond)
 	return &bar{pb: b.Start()}
 }
@@ -131,7 +131,11 @@ func (b *bar) show(vm *v1alpha1.LimaVM) {
 	if trouble := troubleOf(vm); trouble != "" {
 		stage += ": " + trouble
 	}
-	b.pb.Set("stage", stage)
+	details := "" // of a download: bytes, rate, time left
+	if p := vm.Status.Progress; p != nil && p.Message != "" {
+		details = p.Message + " "
+	}
+	b.pb.Set("stage", stage).Set("details", details)
 	if percent < 0 {
 		b.pb.SetTemplateString(barWithoutPercent)
 		return

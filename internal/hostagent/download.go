@@ -43,7 +43,7 @@ func (c *counting) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	body := &countedBody{
 		ReadCloser: response.Body, to: c.to, name: path.Base(request.URL.Path), total: response.ContentLength,
-		ctx: ctx, cancel: cancel,
+		ctx: ctx, cancel: cancel, began: time.Now(),
 	}
 	body.watchdog = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	response.Body = body
@@ -68,6 +68,7 @@ type countedBody struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	watchdog *time.Timer
+	began    time.Time
 
 	mu   sync.Mutex
 	done int64
@@ -85,18 +86,32 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	}
 	if now := time.Now(); err != nil || now.Sub(b.told) >= tellInterval {
 		b.told = now
-		percent, message := b.place()
+		percent, message := place(b.done, b.total, now.Sub(b.began))
 		progress(b.to, "Downloading "+b.name, percent, message)
 	}
 	return n, err
 }
 
-func (b *countedBody) place() (percent int, message string) {
+// place tells how far a download is that has taken some time: bytes, rate and, where the size is known (total > 0), percent and
+// the time left. The rate is that since the beginning, which jumps less than the latest one.
+func place(done, total int64, took time.Duration) (percent int, message string) {
 	const mib = 1 << 20
-	if b.total <= 0 {
-		return -1, fmt.Sprintf("%d MiB", b.done/mib)
+	rate := 0.0
+	if took >= time.Second {
+		rate = float64(done) / took.Seconds()
 	}
-	return int(min(100, b.done*100/b.total)), fmt.Sprintf("%d of %d MiB", b.done/mib, b.total/mib)
+	percent, message = -1, fmt.Sprintf("%d MiB", done/mib)
+	if total > 0 {
+		percent, message = int(min(100, done*100/total)), fmt.Sprintf("%d of %d MiB", done/mib, total/mib)
+	}
+	if rate > 0 {
+		message += fmt.Sprintf(", %.1f MiB/s", rate/mib)
+		if total > done {
+			left := time.Duration(float64(total-done) / rate * float64(time.Second))
+			message += fmt.Sprintf(", %s left", max(time.Second, left.Round(time.Second)))
+		}
+	}
+	return percent, message
 }
 
 func (b *countedBody) Close() error {

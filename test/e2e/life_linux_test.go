@@ -40,6 +40,8 @@ func TestLife(t *testing.T) {
 	// The work went on all the while.
 	r.must("limavm", "start", "dev")
 	t.Run("shell", func(t *testing.T) { r.sub(t).shell() })
+	t.Run("files", func(t *testing.T) { r.sub(t).files() })
+	t.Run("inspection", func(t *testing.T) { r.sub(t).inspection() })
 
 	first := r.bootID("dev")
 	r.in("dev", "sh", "-c", "echo precious > kept")
@@ -49,7 +51,8 @@ func TestLife(t *testing.T) {
 	if _, forced := r.events("dev")[v1alpha1.EventForcedStop]; forced {
 		t.Error("a healthy guest was stopped by force")
 	}
-	r.must("limavm", "start", "dev")
+	r.want(1, "is not running", "limavm", "cp", r.guest(), "dev:")
+	r.must("limavm", "restart", "dev") // what does not run is started
 	if second := r.bootID("dev"); second == first {
 		t.Error("the guest did not boot again")
 	}
@@ -99,11 +102,65 @@ func (r *rig) shell() {
 	if got := r.run("limavm", "shell", "dev", "--", "sh", "-c", "echo out; echo err >&2"); got.stdout != "out\n" || got.stderr != "err\n" {
 		r.Errorf("standard output %q, standard error %q", got.stdout, got.stderr)
 	}
+	got = r.runWith([]string{"OURS=a b"}, "", "limavm", "shell", "dev", "--workdir", "/usr/bin", "--env", "ITS=it's", "--env", "OURS", "--",
+		"sh", "-c", `pwd; echo "$ITS $OURS"`)
+	if got.stdout != "/usr/bin\nit's a b\n" {
+		r.Errorf("working directory and environment: %q, %s", got.stdout, got.stderr)
+	}
+	if got := r.run("limavm", "shell", "dev", "--workdir", "/nowhere", "--", "true"); got.code == 0 {
+		r.Error("a working directory that is not there was no error")
+	}
 	if output := r.must("limavm", "list"); !strings.Contains(output, "127.0.0.1:") {
 		r.Errorf("list: no ssh port in\n%s", output)
 	}
 	if output := r.must("limavm", "logs", "dev"); !strings.Contains(output, "QEMU") {
 		r.Errorf("logs: no mention of QEMU in\n%s", output)
+	}
+}
+
+// files go both ways, directories too, and ssh knows the VM by its configuration.
+func (r *rig) files() {
+	for path, content := range map[string]string{"one file": "1", "tree/deep/two": "2"} {
+		if err := os.MkdirAll(filepath.Join(r.home, filepath.Dir(path)), 0o700); err != nil {
+			r.Fatal(err)
+		}
+		r.file(path, content)
+	}
+	r.must("limavm", "cp", "-r", "one file", "tree", "dev:")
+	if got := r.in("dev", "cat", "one file", "tree/deep/two"); got != "12" {
+		r.Errorf("in the guest there is %q", got)
+	}
+	r.in("dev", "sh", "-c", "echo back > tree/three")
+	r.must("limavm", "cp", "-r", "dev:tree", "copied")
+	if content, err := os.ReadFile(filepath.Join(r.home, "copied", "three")); err != nil || string(content) != "back\n" {
+		r.Errorf("what came back: %q, %v", content, err)
+	}
+	if got := r.run("limavm", "cp", "dev:nothing", "."); got.code == 0 {
+		r.Error("what does not exist was copied")
+	}
+	path := strings.TrimSpace(r.must("limavm", "ssh-config", "dev", "-o", "path"))
+	if got := r.exec("ssh", nil, "", "-F", path, "lima-dev", "echo", "by", "ssh"); got.stdout != "by ssh\n" {
+		r.Errorf("ssh with the configuration: %+v", got)
+	}
+	if !strings.Contains(r.must("limavm", "ssh-config", "dev"), "Host lima-dev") {
+		r.Error("the ssh configuration does not name the host")
+	}
+}
+
+// inspection is all that shows what a VM does.
+func (r *rig) inspection() {
+	r.must("ctl", "wait-condition", "limavm/dev", "Running", "--reason", "Started", "--since", "startup")
+	status := r.must("limavm", "status", "dev")
+	for _, want := range []string{"Phase:", "Running", "127.0.0.1:", "hostagent ", "Conditions:", "Recent events:", "Started"} {
+		if !strings.Contains(status, want) {
+			r.Errorf("status does not show %q:\n%s", want, status)
+		}
+	}
+	if events := r.must("limavm", "events", "dev"); !strings.Contains(events, "Starting") {
+		r.Errorf("events:\n%s", events)
+	}
+	if serial := r.run("limavm", "logs", "dev", "--serial"); serial.code != 0 {
+		r.Errorf("logs --serial: exit code %d, %s", serial.code, serial.stderr)
 	}
 }
 
