@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/seed-192657fa/rdd/internal/private"
 )
 
 const (
@@ -44,7 +46,7 @@ type keyPair struct {
 // loadCredentials reads what is in dir, and makes anew what is missing or near its end. A file that cannot be understood is
 // an error, not a reason to make a new one: tokens and kubeconfigs in use depend on them.
 func loadCredentials(dir string, now time.Time) (*credentials, error) {
-	if err := ensurePrivateDir(dir); err != nil {
+	if err := private.MkdirAll(dir); err != nil {
 		return nil, err
 	}
 	var c credentials

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/rest"
+
+	"github.com/seed-192657fa/rdd/internal/private"
 )
 
 // Server is a running control plane.
@@ -126,7 +128,7 @@ func (s *Server) openStore(ctx context.Context) (*store, error) {
 	if s.cfg.DatastoreEndpoint != "" {
 		return openExternal(ctx, strings.Split(s.cfg.DatastoreEndpoint, ","))
 	}
-	if err := ensurePrivateDir(s.cfg.DataDir); err != nil {
+	if err := private.MkdirAll(s.cfg.DataDir); err != nil {
 		return nil, err
 	}
 	return openEmbedded(s.cfg.storePath(), s.cfg.Log)

@@ -8,6 +8,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/private"
 )
 
 // ErrRunning says that another daemon serves the instance.
@@ -43,8 +44,14 @@ func lock(inst instance.Instance) (unlock func() error, err error) {
 	return file.Unlock, nil
 }
 
-// MakeDirs creates the directories of an instance, for the owner only.
+// MakeDirs creates the directories of an instance, for the owner only. What is made in them later inherits that on Windows, and
+// cannot be reached by others elsewhere. A directory for the logs that the user has is left as it is.
 func MakeDirs(inst instance.Instance) error {
+	for _, dir := range []string{inst.Dir, inst.ShortDir, inst.RequestsDir()} {
+		if err := private.MkdirAll(dir); err != nil {
+			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)
+		}
+	}
 	for _, dir := range []string{inst.Dir, inst.LogDir, inst.ShortDir, inst.RequestsDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)

@@ -1,9 +1,9 @@
-package controlplane
+package private
 
 import "golang.org/x/sys/windows"
 
-// makePrivate lets nobody but the owner into dir: a protected list of access rights, which the files in it inherit.
-func makePrivate(dir string) error {
+// restrict lets nobody but the owner into dir: a protected list of access rights, which the files in it inherit.
+func restrict(dir string) error {
 	owner, err := windows.GetCurrentProcessToken().GetTokenUser()
 	if err != nil {
 		return err

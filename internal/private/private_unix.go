@@ -1,11 +1,11 @@
 //go:build unix
 
-package controlplane
+package private
 
 import "os"
 
-// makePrivate lets nobody but the owner into dir.
-func makePrivate(dir string) error {
+// restrict lets nobody but the owner into dir.
+func restrict(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
