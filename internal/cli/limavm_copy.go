@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
 func (a *app) copyCommand() *cobra.Command {
@@ -17,11 +19,15 @@ func (a *app) copyCommand() *cobra.Command {
 			"A file of this computer with a colon in its name is ./NAME.",
 		Example: "  rdd limavm cp notes.txt dev:\n  rdd limavm cp -r dev:/var/log ./logs",
 		Args: func(_ *cobra.Command, args []string) error {
-			_, _, err := copyArgs(args)
+			_, _, err := copyArgs(instance.Instance{}, args)
 			return err
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, operands, err := copyArgs(args)
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
+			name, operands, err := copyArgs(inst, args)
 			if err != nil {
 				return usage(err)
 			}
@@ -44,7 +50,7 @@ func (a *app) copyCommand() *cobra.Command {
 }
 
 // copyArgs tells the one VM that a copy is about, and the operands as scp wants them.
-func copyArgs(args []string) (name string, operands []string, err error) {
+func copyArgs(inst instance.Instance, args []string) (name string, operands []string, err error) {
 	if len(args) < 2 {
 		return "", nil, errors.New("a source and a target were expected")
 	}
@@ -59,7 +65,7 @@ func copyArgs(args []string) (name string, operands []string, err error) {
 			return "", nil, fmt.Errorf("the VMs %q and %q are two: copy by way of this computer", name, vm)
 		}
 		name, inVM[i] = vm, true
-		operands = append(operands, "lima-"+vm+":"+path)
+		operands = append(operands, inst.SSHHost(vm)+":"+path)
 	}
 	last := len(args) - 1
 	for i := range last {

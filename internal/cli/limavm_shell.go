@@ -32,7 +32,10 @@ func (a *app) shellCommand() *cobra.Command {
 		Args:              func(_ *cobra.Command, args []string) error { return names(nil, args[:min(1, len(args))]) },
 		ValidArgsFunction: a.completeVMs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
+			inst, err := a.instance()
+			if err != nil {
+				return err
+			}
 			if r.env, err = a.shellEnv(r.env); err != nil {
 				return usage(err)
 			}
@@ -45,7 +48,7 @@ func (a *app) shellCommand() *cobra.Command {
 			if a.isTerminal(a.Stdin) && a.isTerminal(a.Stdout) {
 				arguments = append(arguments, "-t")
 			}
-			return a.becomeSSH("ssh", append(append(arguments, "lima-"+args[0]), r.line()...))
+			return a.becomeSSH("ssh", append(append(arguments, inst.SSHHost(args[0])), r.line()...))
 		},
 	}
 	cmd.Flags().StringVar(&r.workdir, "workdir", "", "directory in the guest to run in (default: the home directory)")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/vm/lima"
 )
 
 // Remove removes everything of an instance whose daemon has ended. VMs that a dead daemon left running are shut down first.
@@ -31,7 +32,7 @@ func Remove(ctx context.Context, cfg Config) error {
 	}
 	err = refuseForeign(inst)
 	if err == nil {
-		err = stopLeftovers(ctx, cfg)
+		err = stopLeftovers(ctx, cfg, (*lima.Driver).Release)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot delete instance %q: %w", inst.Name, err), unlock())
@@ -69,8 +70,8 @@ func refuseForeign(inst instance.Instance) error {
 		if !entry.IsDir() || strings.HasPrefix(entry.Name(), "_") || strings.HasPrefix(entry.Name(), ".") {
 			continue
 		}
-		if _, err := os.Stat(inst.RecordDir(entry.Name())); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", inst.VMDir(entry.Name()))
+		if _, err := os.Stat(filepath.Join(inst.Records(), entry.Name())); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", filepath.Join(inst.LimaHome(), entry.Name()))
 		}
 	}
 	return nil
@@ -86,14 +87,15 @@ func StopVMs(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if err = stopLeftovers(ctx, cfg); err != nil {
+	keep := func(*lima.Driver, context.Context) error { return nil }
+	if err = stopLeftovers(ctx, cfg, keep); err != nil {
 		err = fmt.Errorf("cannot stop the VMs of instance %q: %w", cfg.Instance.Name, err)
 	}
 	return errors.Join(err, unlock())
 }
 
-// stopLeftovers has the driver adopt what runs, and shuts it down.
-func stopLeftovers(ctx context.Context, cfg Config) error {
+// stopLeftovers has the driver adopt what runs, shuts it down, and does then what is to be done with stopped VMs.
+func stopLeftovers(ctx context.Context, cfg Config, then func(*lima.Driver, context.Context) error) error {
 	if _, err := os.Stat(cfg.Instance.LimaHome()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -103,7 +105,11 @@ func stopLeftovers(ctx context.Context, cfg Config) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, defaultGrace+forceTime)
 	defer cancel()
-	return errors.Join(driver.Drain(ctx, func(string) time.Duration { return defaultGrace }), driver.Close())
+	err = driver.Drain(ctx, func(string) time.Duration { return defaultGrace })
+	if err == nil {
+		err = then(driver, ctx)
+	}
+	return errors.Join(err, driver.Close())
 }
 
 func removeAll(dirs ...string) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/internal/hostagent/vmtype"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -159,7 +160,7 @@ func TestDriverOf(t *testing.T) {
 	}
 	self := process.Identity{PID: 10}
 	found := []process.Info{info(20, "ssh"), info(30, "qemu-system-x86"), info(40, "virtiofsd")}
-	if id, ok := driverOf(found, dir, self); !ok || id.PID != 30 {
+	if id, ok := driverOf(found, dir, self, vmtype.Of("qemu")); !ok || id.PID != 30 {
 		t.Errorf("by its name: %v, %v", id, ok)
 	}
 	write := func(name, pid string) {
@@ -169,15 +170,25 @@ func TestDriverOf(t *testing.T) {
 	}
 	write("ha.pid", "10")
 	write("krunkit.pid", "99") // a stranger
-	if id, ok := driverOf(found[:1], dir, self); ok {
+	if id, ok := driverOf(found[:1], dir, self, vmtype.Of("qemu")); ok {
 		t.Errorf("a stranger or the agent was taken for the driver: %v", id)
 	}
 	write("qemu.pid", "40")
-	if id, ok := driverOf(found, dir, self); !ok || id.PID != 40 {
+	if id, ok := driverOf(found, dir, self, vmtype.Of("qemu")); !ok || id.PID != 40 {
 		t.Errorf("by its PID file: %v, %v", id, ok)
 	}
 	write("krunkit.pid", "10")
-	if id, ok := driverOf(nil, dir, self); !ok || id != self {
+	if id, ok := driverOf(nil, dir, self, vmtype.Of("krunkit")); !ok || id != self {
 		t.Errorf("a VM inside of the agent: %v, %v", id, ok)
+	}
+	if id, ok := driverOf(found, dir, self, vmtype.Of("vz")); !ok || id != self {
+		t.Errorf("VZ: %v, %v", id, ok)
+	}
+	if err := os.Remove(filepath.Join(dir.Path(), "krunkit.pid")); err != nil {
+		t.Fatal(err)
+	}
+	write("qemu.pid", "99")
+	if id, ok := driverOf(found, dir, self, vmtype.Of("wsl2")); ok {
+		t.Errorf("a process was taken for a distribution: %v", id)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lima-vm/lima/v2/pkg/driverutil"
 	"github.com/lima-vm/lima/v2/pkg/instance"
@@ -21,9 +22,11 @@ import (
 func createInstance(ctx context.Context, name string) error {
 	return work(ctx, name, func(ctx context.Context, boot control.Boot, dir instancedir.Dir, to teller) error {
 		progress(to, "Creating the instance", -1, "")
-		inst, err := instance.Create(ctx, name, boot.Template, false)
+		creating, cancel := context.WithTimeoutCause(ctx, hostTimeout, errHostHangs) // it downloads nothing
+		defer cancel()
+		inst, err := instance.Create(creating, name, boot.Template, false)
 		if err != nil {
-			return fmt.Errorf("cannot create the instance: %w", err)
+			return fmt.Errorf("cannot create the instance: %w", orCause(creating, err))
 		}
 		if err := to.Note(control.Note{Made: true}); err != nil {
 			return err
@@ -48,10 +51,7 @@ func prepare(ctx context.Context, boot control.Boot, inst *limatype.Instance, to
 	progress(to, "Preparing the disk", -1, "")
 	prepared, err := instance.Prepare(ctx, inst, guestAgent)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return nil, fmt.Errorf("cannot prepare the instance: %w", err)
+		return nil, fmt.Errorf("cannot prepare the instance: %w", orCause(ctx, err))
 	}
 	return prepared, nil
 }
@@ -98,15 +98,30 @@ func applyTemplate(ctx context.Context, name string) error {
 	})
 }
 
+// hostTimeout bounds what asks the host about a VM. Lima runs wsl.exe for that, which it ends with the context and not before.
+const hostTimeout = time.Minute
+
+var errHostHangs = fmt.Errorf("the host did not answer within %v", hostTimeout)
+
+// orCause is the reason why ctx is done rather than what came of it.
+func orCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
 // inspect is Lima's, without its habit of hiding errors. It must be called while nothing of the instance lives, or by its
 // own agent: Lima asks whoever answers on ha.sock, and removes PID files.
 func inspect(ctx context.Context, name string) (*limatype.Instance, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, hostTimeout, errHostHangs)
+	defer cancel()
 	inst, err := store.Inspect(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot inspect the instance: %w", err)
+	if err == nil {
+		err = errors.Join(inst.Errors...)
 	}
-	if len(inst.Errors) > 0 {
-		return nil, fmt.Errorf("cannot inspect the instance: %w", errors.Join(inst.Errors...))
+	if err != nil {
+		return nil, fmt.Errorf("cannot inspect the instance: %w", orCause(ctx, err))
 	}
 	return inst, nil
 }

@@ -2,9 +2,7 @@ package hostagent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/lima-vm/lima/v2/pkg/instance"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/internal/hostagent/vmtype"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -34,14 +33,17 @@ func removeInstance(ctx context.Context, dir instancedir.Dir, to teller) error {
 	for _, notice := range notices {
 		_ = to.Note(control.Note{Notice: &notice})
 	}
-	inst, err := store.Inspect(ctx, dir.Name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist): // no template yet, or no longer: nothing that a driver could know of
+	config, err := store.LoadYAMLByFilePath(ctx, dir.Template())
+	// Without a template there is nothing that a driver could know of. A distribution Lima would remove by its name, whosever
+	// it is, and without ending it first: the daemon has removed the one that is ours.
+	if err != nil || vmtype.Of(*config.VMType).Distribution {
 		if err := os.RemoveAll(dir.Path()); err != nil {
 			return fmt.Errorf("cannot remove the instance's directory: %w", err)
 		}
 		return nil
-	case err != nil:
+	}
+	inst, err := store.Inspect(ctx, dir.Name)
+	if err != nil {
 		return fmt.Errorf("cannot inspect the instance: %w", err)
 	}
 	inst.HostAgentPID, inst.DriverPID, inst.AdditionalDisks = 0, 0, nil

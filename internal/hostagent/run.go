@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/internal/hostagent/vmtype"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -125,7 +126,7 @@ func (a *agent) live(ctx context.Context, boot control.Boot, dir instancedir.Dir
 	}
 	tracking, stopTracking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTracking()
-	go a.track(tracking, container, dir)
+	go a.track(tracking, container, dir, vmtype.Of(inst.VMType))
 
 	host, err := a.prepareHost(ctx, boot, inst, dir)
 	if err != nil {
@@ -194,7 +195,7 @@ func serveLima(host *limahostagent.HostAgent, dir instancedir.Dir) (*http.Server
 }
 
 // track keeps the ledger complete, and finds out which process carries the VM.
-func (a *agent) track(ctx context.Context, container *process.Container, dir instancedir.Dir) {
+func (a *agent) track(ctx context.Context, container *process.Container, dir instancedir.Dir, kind vmtype.Type) {
 	go func() {
 		// Lima's events tell when there may be something new. The journal ends before ctx does, or with it.
 		_ = a.journal.Follow(ctx, 0, func(control.Entry) error {
@@ -205,7 +206,7 @@ func (a *agent) track(ctx context.Context, container *process.Container, dir ins
 			if err != nil {
 				return err
 			}
-			if id, ok := driverOf(found, dir, a.self); ok {
+			if id, ok := driverOf(found, dir, a.self, kind); ok {
 				a.driverFound(id)
 			}
 			return nil
@@ -216,12 +217,15 @@ func (a *agent) track(ctx context.Context, container *process.Container, dir ins
 	}
 }
 
-// driverOf picks the process that carries the VM: the one whose PID Lima's driver has written down, if it is one of ours, or
-// else the one that is a QEMU.
-func driverOf(found []process.Info, dir instancedir.Dir, self process.Identity) (process.Identity, bool) {
+// driverOf picks the process that carries the VM: the agent itself where the VM is a part of it, or the one whose PID Lima's
+// driver has written down, if it is one of ours, or else the one of the right name.
+func driverOf(found []process.Info, dir instancedir.Dir, self process.Identity, kind vmtype.Type) (process.Identity, bool) {
+	if kind.InAgent {
+		return self, true
+	}
 	for _, pid := range dir.DriverPIDs() {
 		if pid == self.PID {
-			return self, true // VZ runs inside of the agent
+			return self, true // an external driver may run inside of the agent, too
 		}
 		for _, info := range found {
 			if info.PID == pid {
@@ -230,7 +234,7 @@ func driverOf(found []process.Info, dir instancedir.Dir, self process.Identity) 
 		}
 	}
 	for _, info := range found {
-		if strings.HasPrefix(info.Name, "qemu-system") {
+		if kind.Process != "" && strings.HasPrefix(info.Name, kind.Process) {
 			return info.Identity, true
 		}
 	}

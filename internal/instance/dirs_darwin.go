@@ -9,3 +9,5 @@ func directories(env Env, name string) (data, logs string) {
 	library := filepath.Join(env.Home, "Library")
 	return filepath.Join(library, "Application Support", name), filepath.Join(library, "Logs", name)
 }
+
+func limaSuffix(string) string { return "" }

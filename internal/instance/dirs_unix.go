@@ -18,3 +18,5 @@ func xdg(dir, home, leaf string) string {
 	}
 	return filepath.Join(home, ".local", leaf)
 }
+
+func limaSuffix(string) string { return "" }

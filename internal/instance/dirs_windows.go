@@ -13,3 +13,5 @@ func directories(env Env, name string) (data, logs string) {
 	data = filepath.Join(local, name)
 	return data, filepath.Join(data, "logs")
 }
+
+func limaSuffix(name string) string { return "_rdd" + name }

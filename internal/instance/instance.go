@@ -144,7 +144,13 @@ func (i Instance) StdoutLog() string { return filepath.Join(i.LogDir, "rdd.stdou
 func (i Instance) StderrLog() string { return filepath.Join(i.LogDir, "rdd.stderr.log") }
 
 // VMDir is where Lima keeps the VM called name.
-func (i Instance) VMDir(name string) string { return filepath.Join(i.LimaHome(), name) }
+func (i Instance) VMDir(name string) string {
+	return filepath.Join(i.LimaHome(), name+i.LimaSuffix())
+}
+
+// LimaSuffix is what Lima's name of a VM has behind that of the VM: empty but on Windows, where Lima's names are those of WSL
+// distributions too, of which a user has one list. No VM's name has an underscore, so no two names collide.
+func (i Instance) LimaSuffix() string { return limaSuffix(i.Name) }
 
 // AgentLog is what the hostagent of the VM called name logs.
 func (i Instance) AgentLog(name string) string { return filepath.Join(i.VMDir(name), "ha.stderr.log") }
@@ -154,9 +160,15 @@ func (i Instance) JournalFile(name string) string {
 	return filepath.Join(i.VMDir(name), "ha.stdout.log")
 }
 
+// SSHHost is what Lima calls the VM called name in the configuration of ssh that it writes.
+func (i Instance) SSHHost(name string) string { return "lima-" + name + i.LimaSuffix() }
+
+// Records holds the RecordDir of each VM.
+func (i Instance) Records() string { return filepath.Join(i.LimaHome(), "_rdd") }
+
 // RecordDir is where rdd keeps what it knows of the VM called name: whatever has none was not made by rdd.
 func (i Instance) RecordDir(name string) string {
-	return filepath.Join(i.LimaHome(), "_rdd", name)
+	return filepath.Join(i.Records(), name+i.LimaSuffix())
 }
 
 // WorkerLog is what the short-lived processes log that create, change and delete the VM called name.
@@ -172,5 +184,5 @@ func (i Instance) LimaDefaults() string {
 // MaxVMNameLength is the longest name of a VM whose sockets still fit into the platform's limit; never negative.
 func (i Instance) MaxVMNameLength() int {
 	// The limit counts the terminating zero byte, and the name comes with two separators.
-	return max(0, socketPathMax-1-len(i.LimaHome())-len(longestSocket)-2)
+	return max(0, socketPathMax-1-len(i.LimaHome())-len(i.LimaSuffix())-len(longestSocket)-2)
 }

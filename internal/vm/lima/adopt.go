@@ -46,7 +46,11 @@ func (s *supervisor) load() {
 		close(s.looked)
 		s.adopt(rec)
 	case !exists:
-		if err := forget(s.dir); err != nil {
+		err := s.removeDistribution(s.driver.ctx)
+		if err == nil {
+			err = forget(s.dir)
+		}
+		if err != nil {
 			s.log.Error("cannot forget an instance whose directory is gone", "err", err)
 		}
 		s.mu.Lock()

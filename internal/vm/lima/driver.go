@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,13 +28,18 @@ import (
 type Config struct {
 	// Home is LIMA_HOME: absolute, on a local disk, and short enough for the sockets of the instances.
 	Home string
+	// Suffix is what Lima's names have that the VMs' names do not: where names are shared with other LIMA_HOMEs, it keeps the
+	// VMs of one rdd instance apart from those of another.
+	Suffix string
 	// Executable is the program that has the commands of internal/hostagent.
 	Executable string
 	// Env is the environment of the children; LIMA_HOME is added. It must have HOME and PATH.
 	Env []string
 	// GuestAgentDir is where children unpack the guest agent.
 	GuestAgentDir string
-	Log           *slog.Logger
+	// WSLTimeout is what a call of wsl.exe is given; zero means the usual time.
+	WSLTimeout time.Duration
+	Log        *slog.Logger
 	// Notify is called after every change of what Observe returns for name. It must not block.
 	Notify func(name string)
 }
@@ -88,8 +94,9 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for _, entry := range entries {
-		if entry.IsDir() && validName.MatchString(entry.Name()) {
-			d.supervisor(entry.Name())
+		name, ours := strings.CutSuffix(entry.Name(), cfg.Suffix)
+		if entry.IsDir() && ours && validName.MatchString(name) {
+			d.supervisor(name)
 		}
 	}
 	return d, nil
@@ -108,6 +115,12 @@ func (d *Driver) supervisor(name string) *supervisor {
 		}
 	}
 	return s
+}
+
+func (d *Driver) all() []*supervisor {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Values(d.supervisors))
 }
 
 // Observe implements vm.Driver. It looks at memory only.
@@ -226,19 +239,15 @@ func (d *Driver) Drain(ctx context.Context, grace func(name string) time.Duratio
 	for {
 		d.mu.Lock()
 		changed := d.changed
-		all := make([]*supervisor, 0, len(d.supervisors))
-		for _, s := range d.supervisors {
-			all = append(all, s)
-		}
 		d.mu.Unlock()
 		var busy []string
-		for _, s := range all {
+		for _, s := range d.all() {
 			if s.quiet() {
 				continue
 			}
-			busy = append(busy, s.dir.Name)
+			busy = append(busy, s.name)
 			if !asked[s] { // one that was Unknown turns out to run later
-				asked[s] = s.drain(grace(s.dir.Name))
+				asked[s] = s.drain(grace(s.name))
 			}
 		}
 		if len(busy) == 0 {

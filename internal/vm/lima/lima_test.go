@@ -23,11 +23,15 @@ import (
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
 	"github.com/seed-192657fa/rdd/internal/vm/vmtest"
+	"github.com/seed-192657fa/rdd/internal/wsl/wsltest"
 	"github.com/seed-192657fa/rdd/process"
 )
 
 // TestMain makes the test binary what the daemon's children are started from.
 func TestMain(m *testing.M) {
+	if code, played := wsltest.Play(); played {
+		os.Exit(code)
+	}
 	if len(os.Args) > 1 && (os.Args[1] == "hostagent" || os.Args[1] == "usernet") {
 		root := &cobra.Command{Use: "rdd", SilenceErrors: true}
 		root.AddCommand(hostagent.Commands()...)

@@ -37,6 +37,8 @@ type record struct {
 	// TemplateSum tells a directory that our own worker made from one that somebody else put there meanwhile.
 	TemplateSum string       `json:"templateSum,omitempty"`
 	Instance    *vm.Instance `json:"instance,omitempty"`
+	// Distribution is the WSL distribution that is this instance's, once it was about to be started.
+	Distribution string `json:"distribution,omitempty"`
 	// Child is who works on the instance: a worker while Creating or Deleting, the agent while it runs.
 	Child process.Identity `json:"child"`
 	// Agent is set while Child is an agent.

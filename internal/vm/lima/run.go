@@ -21,6 +21,8 @@ const (
 	askTimeout = 5 * time.Second
 	// retryPause is how long to wait before something is tried again that has failed and must not stay undone.
 	retryPause = 2 * time.Second
+	// maxRetryPause is how long that becomes when it fails again and again.
+	maxRetryPause = time.Minute
 )
 
 // run is one agent, from its start, or its adoption, to its end. The supervisor's lock guards it.
@@ -84,6 +86,12 @@ func (s *supervisor) start() error {
 
 // launch starts an agent and stays with it to its end.
 func (s *supervisor) launch(r *run) {
+	if err := s.tidy(); err != nil { // whatever is in the way, nothing is to be undone yet
+		r.told = err.Error()
+		close(r.exited)
+		s.set(func() { s.stopped(r, nil, "") })
+		return
+	}
 	notes := make(chan control.Note, 1)
 	child, err := s.startAgent(r, notes)
 	if err != nil {
@@ -121,7 +129,7 @@ func (s *supervisor) launch(r *run) {
 
 // startAgent does all that has to come before an agent may begin. The agent waits until its record is safe.
 func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, error) {
-	if err := s.tidy(); err != nil {
+	if err := s.claim(s.driver.ctx); err != nil {
 		return nil, err
 	}
 	if err := s.readyKeys(); err != nil {
@@ -302,7 +310,7 @@ func (s *supervisor) takeNote(r *run, next int64, note control.Note) bool {
 
 // ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped.
 func (s *supervisor) ended(r *run) {
-	for {
+	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
 		err := s.tidy()
 		if err == nil {
 			rec := s.recorded()
@@ -318,7 +326,7 @@ func (s *supervisor) ended(r *run) {
 		})
 		s.log.Error("cannot tidy up after an agent", "err", err)
 		select {
-		case <-time.After(retryPause):
+		case <-time.After(pause):
 		case <-s.driver.ctx.Done():
 			return
 		}
@@ -365,6 +373,9 @@ func (s *supervisor) stopped(r *run, tail []string, lastError string) {
 // tidy ends what still lives of the instance, and removes what a run leaves behind.
 func (s *supervisor) tidy() error {
 	if err := s.endFamily(s.driver.ctx); err != nil {
+		return err
+	}
+	if err := s.endDistribution(s.driver.ctx); err != nil {
 		return err
 	}
 	notices, err := s.dir.Clear(process.Identity{})

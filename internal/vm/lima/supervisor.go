@@ -18,6 +18,7 @@ import (
 // lock, looks at the state, acts and moves on. What takes time is done outside of the lock, by at most one job at a time.
 type supervisor struct {
 	driver *Driver
+	name   string // of the VM; dir has Lima's
 	dir    instancedir.Dir
 	log    *slog.Logger
 	looked chan struct{} // closed when load has looked at the disk
@@ -52,7 +53,7 @@ var errCalledOff = errors.New("it was called off")
 
 func newSupervisor(d *Driver, name string) *supervisor {
 	return &supervisor{
-		driver: d, dir: instancedir.Dir{Home: d.cfg.Home, Name: name}, log: d.cfg.Log.With("instance", name),
+		driver: d, name: name, dir: instancedir.Dir{Home: d.cfg.Home, Name: name + d.cfg.Suffix}, log: d.cfg.Log.With("instance", name),
 		looked: make(chan struct{}), state: vm.Unknown,
 	}
 }
@@ -95,7 +96,7 @@ func (s *supervisor) update(change func() (changed bool, err error)) error {
 	changed, err := change()
 	s.mu.Unlock()
 	if changed {
-		s.driver.notify(s.dir.Name)
+		s.driver.notify(s.name)
 	}
 	return err
 }
@@ -297,6 +298,9 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 // remove ends what lives of the instance, and removes it from disk if it is ours. It can be repeated.
 func (s *supervisor) remove(ctx context.Context) error {
 	if err := s.endFamily(ctx); err != nil {
+		return err
+	}
+	if err := s.removeDistribution(ctx); err != nil {
 		return err
 	}
 	exists, err := s.dir.Exists()

@@ -204,7 +204,8 @@ func (c *child) end(ctx context.Context) error {
 
 // environment is that of the child that does verb.
 func environment(cfg Config, verb string) []string {
-	set := map[string]string{"LIMA_HOME": cfg.Home}
+	// Lima takes every answer of wsl.exe for UTF-16.
+	set := map[string]string{"LIMA_HOME": cfg.Home, "WSL_UTF8": "0"}
 	if verb == "run" {
 		// An agent lives long, one for each VM, and most of its memory is allocated before its main runs.
 		set["GOGC"], set["GOMAXPROCS"], set["GODEBUG"] = "25", "1", "memprofilerate=0"

@@ -1,0 +1,33 @@
+// Package vmtype owns what differs between Lima's drivers for those that find, end and clean up after a VM: one table, and
+// no branch on a driver's name anywhere else.
+package vmtype
+
+// Type tells how the VMs of one driver live.
+type Type struct {
+	// Process is how the name of the process begins that carries the VM, for the time until the driver has written a PID
+	// file; empty where only that file tells.
+	Process string
+	// InAgent: the VM is a part of its agent's process. Who the driver is need not be found out, the death of the agent is
+	// that of the VM, and nothing but the end of the agent can force the VM's.
+	InAgent bool
+	// Distribution: the VM is a WSL distribution. No process of ours carries it, so that it outlives its agent, and it is
+	// known, ended and removed by its name alone.
+	Distribution bool
+}
+
+// Of is the type that Lima calls name ("qemu"). One that is not known here, such as an external driver, has neither
+// peculiarity.
+func Of(name string) Type {
+	switch name {
+	case "qemu":
+		return Type{Process: "qemu-system"}
+	case "vz":
+		return Type{InAgent: true}
+	case "wsl2":
+		return Type{Distribution: true}
+	}
+	return Type{}
+}
+
+// Distribution is what Lima calls the distribution of an instance. All LIMA_HOMEs of a user share one list of names.
+func Distribution(instance string) string { return "lima-" + instance }
