@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the macOS SDK says of the structures and constants that we use: sizes and offsets in bytes on 64-bit Macs, from
-// <sys/sysctl.h>, <sys/proc.h> and <sys/event.h>. Where Go's own differ, this file does not compile, and so `make cross` fails
-// on any machine: an array has another type than one of another length.
+// What macOS says of the structures and constants that we use: sizes and offsets in bytes on 64-bit Macs, as <sys/sysctl.h>,
+// <sys/proc.h> and <sys/event.h> declare them. They were written down without an SDK at hand, and still have to be compared
+// with one. Where Go's own differ, this file does not compile, and so `make cross` fails on any machine: an array has another
+// type than one of another length.
 var (
 	_ [648]struct{} = [unsafe.Sizeof(unix.KinfoProc{})]struct{}{}
 	_ [296]struct{} = [unsafe.Sizeof(unix.ExternProc{})]struct{}{}

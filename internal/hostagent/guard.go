@@ -11,8 +11,8 @@ import (
 
 // guard keeps Lima from signalling strangers. Wherever an instance stops or goes away, Lima signals whoever wears a PID in
 // one of the instance's *.drv.pid files, and there is no way around that call. But Lima logs a line right before, so that a
-// hook of the logger runs at the right moment: it removes all of these files. Nothing else reads them, Lima finds the server
-// of an external driver by its socket; and this process ends the servers that it has started by itself, with all its other
+// hook of the logger runs at the right moment: it removes all of these files. Lima reads them for nothing else, it finds the
+// server of an external driver by its socket; and this process ends the servers that it has started by itself, with all its other
 // descendants.
 type guard struct{ dir instancedir.Dir }
 

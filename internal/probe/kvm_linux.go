@@ -87,7 +87,8 @@ func x86Firmware() []byte {
 }
 
 // KVM runs a guest of a few instructions with exactly what Lima would use, KVM and the host's CPU, and tells why that
-// does not work; empty when it works, or cannot be told. KVM can be there and fail only when a guest runs: nested virtualisation, MSRs that the host refuses.
+// does not work; empty when it works, or cannot be told. KVM can be there and fail only when a guest runs: nested
+// virtualisation, MSRs that the host refuses.
 func KVM(ctx context.Context, arch string, env []string) string {
 	guest := guests[arch]
 	for _, entry := range env {

@@ -242,13 +242,13 @@ func (h *host) family(name string) []process.Identity {
 	return members
 }
 
-// grown waits until a VM's family has that many members: strays are forked behind the back of whoever says that it runs. There
-// may be more for a moment, those through which the strays are forked.
+// grown waits until a VM's family has exactly that many members: strays are forked behind the back of whoever says that it
+// runs, so that there are fewer at first, and for a moment more, those through which the strays are forked.
 func (h *host) grown(name string, members int) []process.Identity {
 	h.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		found := h.family(name)
-		if len(found) >= members {
+		if len(found) == members {
 			return found
 		}
 		if time.Now().After(deadline) {
