@@ -65,6 +65,8 @@ func TestGoldenOutput(t *testing.T) {
 		"status":               {"svc", "status"},
 		"status-json":          {"svc", "status", "-o", "json"},
 		"status-yaml":          {"svc", "status", "-o", "yaml"},
+		"help-svc-reset":       {"svc", "reset", "--help"},
+		"reset-not-there":      {"svc", "reset"},
 		"stop-not-running":     {"svc", "stop"},
 		"down-all-not-running": {"down", "--all"},
 	} {

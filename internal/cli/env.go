@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
@@ -11,6 +12,8 @@ type environment struct {
 	instance    string
 	logLevel    string
 	directories instance.Env
+	// keepLogs: no log of the past is removed.
+	keepLogs bool
 	// plain: the terminal, if any, cannot or should not show more than lines of text.
 	plain bool
 }
@@ -32,8 +35,15 @@ func parseEnvironment(environ []string) environment {
 			Home: home, XDGDataHome: values["XDG_DATA_HOME"], XDGStateHome: values["XDG_STATE_HOME"],
 			LocalAppData: values["LOCALAPPDATA"], LogDir: values["RDD_LOG_DIR"],
 		},
-		plain: values["TERM"] == "dumb",
+		keepLogs: truth(values["RDD_KEEP_LOGS"]),
+		plain:    values["TERM"] == "dumb",
 	}
+}
+
+// truth is how a variable says yes: by anything but nothing, or what plainly means no.
+func truth(value string) bool {
+	parsed, err := strconv.ParseBool(value)
+	return parsed || err != nil && value != ""
 }
 
 // with returns environ with one variable set.

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -32,7 +31,6 @@ import (
 	"github.com/seed-192657fa/rdd/internal/template"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/internal/vm/vmfake"
-	"github.com/seed-192657fa/rdd/process"
 )
 
 // roleVariable makes the test binary act as rdd itself, for what needs a process: terminals, signals, shells.
@@ -110,12 +108,7 @@ func newPlane(t *testing.T) *plane {
 		}
 		_ = driver.Close()
 	})
-	self, err := process.Self()
-	p.must(err)
-	now := time.Now()
-	record, err := json.Marshal(daemon.Record{Identity: self, Address: server.Address(), StartedAt: now, Ready: &now})
-	p.must(err)
-	p.must(os.WriteFile(inst.RecordFile(), record, 0o600))
+	pretend(t, inst, func(r *daemon.Record) { r.Address = server.Address() })
 	p.api, err = connect(inst)
 	p.must(err)
 	return p

@@ -12,7 +12,8 @@ import (
 func (a *app) svcCommand() *cobra.Command {
 	return group("service", "Start, stop and inspect the control plane", []string{"svc"},
 		a.svcCreateCommand(), a.svcStartCommand(), a.svcServeCommand(), a.svcStopCommand(), a.svcRestartCommand(),
-		a.svcStatusCommand(), a.svcLogsCommand(), a.svcPathsCommand(), a.svcConfigCommand(), a.svcDeleteCommand())
+		a.svcStatusCommand(), a.svcLogsCommand(), a.svcPathsCommand(), a.svcConfigCommand(), a.svcResetCommand(),
+		a.svcDeleteCommand())
 }
 
 // settingsFlags adds the flags that change the settings of an instance, or override them for one session.

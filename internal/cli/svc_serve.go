@@ -71,10 +71,16 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
 	if err := setenv(map[string]string{"LIMA_HOME": inst.LimaHome()}); err != nil {
 		return err
 	}
+	out, logs := a.Stderr, (*daemon.Logs)(nil)
+	if announcer != nil {
+		logs = daemon.NewLogs(inst, a.Stderr, a.env.keepLogs)
+		out = logs
+	}
 	return daemon.Serve(cmd.Context(), daemon.Config{
 		Instance: inst, Settings: settings, Session: sessionFlags(cmd), Version: a.Version, Executable: a.Executable,
 		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
-		Log:      daemon.NewLogger(a.Stderr, level),
+		Log:      daemon.NewLogger(out, level),
+		Logs:     logs,
 		Announce: announcer,
 	})
 }

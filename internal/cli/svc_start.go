@@ -34,8 +34,8 @@ func (a *app) svcStartCommand() *cobra.Command {
 			state := "runs already"
 			if launched {
 				state = "is ready"
-			} else if other := record.Differs(a.Version, a.Executable); other != "" {
-				a.note("The daemon runs %s, this is version %s: \"rdd svc restart\" replaces it and leaves the VMs running", other, a.Version)
+			} else if notice := a.outdated(record); notice != "" {
+				a.note("%s", notice)
 			}
 			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s: https://%s, PID %d\n", inst.Name, state, record.Address, record.PID)
 			return err

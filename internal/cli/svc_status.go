@@ -29,6 +29,8 @@ type serviceStatus struct {
 	VMs       map[string]int `json:"vms,omitempty"`
 	// Problem tells why the VMs could not be counted.
 	Problem string `json:"problem,omitempty"`
+	// Notice tells that the daemon is not this program, and how to replace it.
+	Notice string `json:"notice,omitempty"`
 }
 
 // askTimeout bounds what a status waits for an answer of the API.
@@ -44,12 +46,15 @@ func (a *app) svcStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			status, err := statusOf(cmd.Context(), inst)
+			status, err := a.statusOf(cmd.Context(), inst)
 			if err != nil {
 				return err
 			}
 			if f.output != "table" {
 				return f.data(a.Stdout, status)
+			}
+			if status.Notice != "" {
+				a.note("%s", status.Notice)
 			}
 			return f.table(a.Stdout, status.rows())
 		},
@@ -58,7 +63,7 @@ func (a *app) svcStatusCommand() *cobra.Command {
 	return cmd
 }
 
-func statusOf(ctx context.Context, inst instance.Instance) (*serviceStatus, error) {
+func (a *app) statusOf(ctx context.Context, inst instance.Instance) (*serviceStatus, error) {
 	_, created, err := daemon.LoadSettings(inst)
 	if err != nil {
 		return nil, err
@@ -73,13 +78,22 @@ func statusOf(ctx context.Context, inst instance.Instance) (*serviceStatus, erro
 	}
 	status.Running, status.Ready = true, record.Serves()
 	status.PID, status.Version, status.Address = record.PID, record.Version, record.Address
-	status.StartedAt = &record.StartedAt
+	status.StartedAt, status.Notice = &record.StartedAt, a.outdated(record)
 	if status.Ready {
 		if status.VMs, err = countVMs(ctx, inst); err != nil {
 			status.Problem = describe(err)
 		}
 	}
 	return status, nil
+}
+
+// outdated tells that a daemon is not this program, as after an upgrade, and how to replace it; empty if it is.
+func (a *app) outdated(record *daemon.Record) string {
+	other := record.Differs(a.Version, a.Executable)
+	if other == "" {
+		return ""
+	}
+	return fmt.Sprintf("The daemon runs %s, this is version %s: \"rdd svc restart\" replaces it and leaves the VMs running", other, a.Version)
 }
 
 func countVMs(ctx context.Context, inst instance.Instance) (map[string]int, error) {

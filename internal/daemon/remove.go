@@ -51,7 +51,11 @@ func Remove(ctx context.Context, cfg Config) error {
 
 // removeLogs removes our files only: the directory may be one that the user chose and keeps other things in.
 func removeLogs(inst instance.Instance) error {
-	for _, file := range []string{inst.StdoutLog(), inst.StderrLog()} {
+	files, err := LogFiles(inst)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove the log: %w", err)
 		}

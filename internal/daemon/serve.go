@@ -29,6 +29,8 @@ type Config struct {
 	Executable string
 	Environ    []string
 	Log        *slog.Logger
+	// Logs are the files that a daemon in the background logs to; nil in the foreground.
+	Logs *Logs
 	// Announce tells whoever launched this process; nil for a daemon in the foreground.
 	Announce *Announcer
 }
@@ -45,6 +47,9 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	}
 	// The files go first: without the lock they may be another daemon's.
 	defer func() { err = errors.Join(err, removeRecord(cfg.Instance), removeRequest(cfg.Instance), unlock()) }()
+	if err := cfg.Logs.begin(); err != nil {
+		cfg.Log.Warn("logs of the past are not kept", "error", err) // no reason to serve nothing
+	}
 	if err := writeLimaDefaults(cfg.Instance); err != nil {
 		return err
 	}

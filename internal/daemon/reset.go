@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/vm/lima"
+)
+
+// Reset empties the datastore of an instance whose daemon has ended, and removes the VMs whose objects were in it. Settings,
+// credentials, caches and logs stay. VMs that a dead daemon left running are shut down first. It removes nothing, and returns
+// an error, where a daemon lives (which is ErrRunning), where there is a VM that rdd has not made, and where the objects are
+// kept by somebody else's datastore. Killed in between, it can be repeated: the objects go last.
+func Reset(ctx context.Context, cfg Config) error {
+	if err := CheckReset(cfg.Instance, cfg.Settings); err != nil {
+		return err
+	}
+	inst := cfg.Instance
+	if _, err := os.Stat(inst.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lock(inst)
+	if err != nil {
+		return err
+	}
+	err = stopLeftovers(ctx, cfg, (*lima.Driver).Release)
+	if err == nil {
+		err = removeAll(inst.ShortDir)
+	}
+	if err == nil {
+		err = removeStore(inst.StoreFile())
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot reset instance %q: %w", inst.Name, err)
+	}
+	return errors.Join(err, unlock())
+}
+
+// CheckReset tells why an instance cannot be reset, for whoever asks before its daemon is stopped.
+func CheckReset(inst instance.Instance, settings Settings) error {
+	err := refuseForeign(inst)
+	if endpoint := settings.DatastoreEndpoint; endpoint != "" {
+		err = fmt.Errorf("its objects are kept at %s, which is for its owner to empty", redact(endpoint))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot reset instance %q: %w", inst.Name, err)
+	}
+	return nil
+}
+
+// redact leaves the password out of a URL.
+func redact(endpoint string) string {
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		return "another datastore"
+	}
+	return parsed.Redacted()
+}
+
+// removeStore removes what lies beside the file ahead of the file itself: a log without its file is taken for a corrupt store.
+func removeStore(path string) error {
+	beside, err := filepath.Glob(path + "?*")
+	if err != nil {
+		return err
+	}
+	return removeAll(append(beside, path)...)
+}
