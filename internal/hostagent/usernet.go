@@ -11,6 +11,8 @@ import (
 
 	"github.com/lima-vm/lima/v2/pkg/networks/usernet"
 	"github.com/spf13/cobra"
+
+	"github.com/seed-192657fa/rdd/internal/collector"
 )
 
 // usernetCommand is what Lima starts, by re-executing this binary, for networks of mode user-v2. Its flags are Lima's.
@@ -24,6 +26,7 @@ func usernetCommand() *cobra.Command {
 		Hidden:       true,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			collector.Usual()
 			if pidFile != "" {
 				if err := createPIDFile(pidFile); err != nil {
 					return err

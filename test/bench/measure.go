@@ -108,8 +108,8 @@ func (b *bench) idleDaemon(ctx context.Context) error {
 func (b *bench) commands(ctx context.Context) error {
 	figures := []figure{
 		{Name: "rdd ctl get limavm", Unit: "s", Must: 0.12},
-		{Name: "rdd limavm list", Unit: "s"},
-		{Name: "rdd version", Unit: "s"},
+		{Name: "rdd limavm list", Unit: "s", Must: 0.12},
+		{Name: "rdd version", Unit: "s", Must: 0.03},
 	}
 	words := [][]string{{"ctl", "get", "limavm"}, {"limavm", "list"}, {"version"}}
 	b.progress("short commands")
