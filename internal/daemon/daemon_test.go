@@ -249,11 +249,21 @@ func TestRemoveSparesWhatALivingDaemonHas(t *testing.T) {
 }
 
 func TestRemoveSparesWhatOthersHaveMade(t *testing.T) {
+	for name, place := range map[string]func(inst instance.Instance) string{
+		"a directory":              func(inst instance.Instance) string { return inst.VMDir("theirs") },
+		"one that was moved aside": func(inst instance.Instance) string { return filepath.Join(inst.LimaHome(), "_trash") },
+	} {
+		t.Run(name, func(t *testing.T) { testRemoveSpares(t, place) })
+	}
+}
+
+func testRemoveSpares(t *testing.T, place func(inst instance.Instance) string) {
+	t.Helper()
 	inst := newInstance(t)
 	if err := MakeDirs(inst); err != nil {
 		t.Fatal(err)
 	}
-	disk := filepath.Join(inst.VMDir("theirs"), "disk")
+	disk := filepath.Join(place(inst), "disk")
 	ours := filepath.Join(inst.VMDir("ours"), "disk")
 	for _, dir := range []string{filepath.Dir(disk), filepath.Dir(ours), inst.RecordDir("ours"), filepath.Join(inst.LimaHome(), "_config")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
 )
@@ -77,6 +78,13 @@ func refuseForeign(inst instance.Instance) error {
 		if _, err := os.Stat(filepath.Join(inst.Records(), entry.Name())); errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", filepath.Join(inst.LimaHome(), entry.Name()))
 		}
+	}
+	trash := instancedir.Trash(inst.LimaHome())
+	switch entries, err := os.ReadDir(trash); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case len(entries) > 0:
+		return fmt.Errorf("%s holds what rdd did not make, and moved aside; move it away, or remove it yourself", trash)
 	}
 	return nil
 }

@@ -2,8 +2,8 @@ package hostagent
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 
 	"github.com/lima-vm/lima/v2/pkg/instance"
 	"github.com/lima-vm/lima/v2/pkg/store"
@@ -22,9 +22,9 @@ func deleteInstance(ctx context.Context, name string) error {
 	})
 }
 
-// removeInstance has Lima undo what the VM's driver keeps elsewhere, and removes the directory. Lima's Delete signals every
-// PID that it finds in a file, and unlocks disks whoever holds them: so all PID files go first, the PIDs in the struct are
-// zeroed, and the disks are unlocked here.
+// removeInstance has Lima undo what the VM's driver keeps elsewhere, and removes the directory, which is buried first. Lima's
+// Delete signals every PID that it finds in a file, and unlocks disks whoever holds them: so all PID files go before, the PIDs
+// in the struct are zeroed, and the disks are unlocked here.
 func removeInstance(ctx context.Context, dir instancedir.Dir, to teller) error {
 	notices, err := dir.Clear(process.Identity{})
 	if err != nil {
@@ -37,14 +37,20 @@ func removeInstance(ctx context.Context, dir instancedir.Dir, to teller) error {
 	// Without a template there is nothing that a driver could know of. A distribution Lima would remove by its name, whosever
 	// it is, and without ending it first: the daemon has removed the one that is ours.
 	if err != nil || vmtype.Of(*config.VMType).Distribution {
-		if err := os.RemoveAll(dir.Path()); err != nil {
-			return fmt.Errorf("cannot remove the instance's directory: %w", err)
+		if _, err := dir.Bury(); err != nil {
+			return err
 		}
-		return nil
+		return dir.EmptyGrave()
 	}
 	inst, err := store.Inspect(ctx, dir.Name)
 	if err != nil {
 		return fmt.Errorf("cannot inspect the instance: %w", err)
+	}
+	if inst.Protected {
+		return errors.New("the instance is protected from deletion: run \"limactl unprotect\" first")
+	}
+	if inst.Dir, err = dir.Bury(); err != nil {
+		return err
 	}
 	inst.HostAgentPID, inst.DriverPID, inst.AdditionalDisks = 0, 0, nil
 	if err := instance.Delete(ctx, inst, true); err != nil {

@@ -20,9 +20,12 @@ type Driver interface {
 	Observe(name string) Observed
 
 	// Create makes the instance on disk and prepares it to be started (downloads, disks): Absent → Creating → Stopped,
-	// or back to Absent with a Failure. Leftovers of an interrupted Create of ours are removed first.
+	// or back to Absent with a Failure. Leftovers of an interrupted Create of ours are removed first. What is Foreign is moved
+	// aside first, which a Notice tells, or, where somebody lives in it, stays Foreign with a Failure, which goes away, and is
+	// announced, as soon as nobody does.
 	Create(name string, spec Spec) error
-	// Apply gives a Stopped instance another template.
+	// Apply gives a Stopped instance another template. Like Start, it finds out whether somebody has taken the instance's
+	// directory away, or put another one in its place: then the instance is Absent or Foreign, with a Failure of OpCreate.
 	Apply(name string, spec Spec) error
 	// Start boots a Stopped instance: Stopped → Starting → Running, or back to Stopped with a Failure.
 	Start(name string) error
@@ -55,7 +58,8 @@ type State string
 
 // The states of an instance.
 const (
-	// Unknown: the driver has just started and is still verifying what an earlier daemon left.
+	// Unknown: the driver has just started and is still verifying what an earlier daemon left. With a Failure, it cannot, and
+	// tries again and again.
 	Unknown  State = "Unknown"
 	Absent   State = "Absent"
 	Creating State = "Creating"
@@ -64,7 +68,7 @@ const (
 	Running  State = "Running"
 	Stopping State = "Stopping"
 	Deleting State = "Deleting"
-	// Foreign: a directory of that name exists and was not made by rdd, or by this rdd instance for another owner.
+	// Foreign: a directory of that name exists, and nothing proves that it was made by this rdd instance.
 	Foreign State = "Foreign"
 )
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
 	"github.com/seed-192657fa/rdd/internal/vm/vmtest"
@@ -39,7 +40,7 @@ func TestConformance(t *testing.T) {
 				}
 				h.kill(family.Head)
 			},
-			PlantForeign: func(t *testing.T, name string) func() { return h.plant(name) },
+			PlantForeign: func(t *testing.T, name string) func(bool) { return h.plant(name) },
 			Patience:     patience,
 			Grace:        20 * time.Second,
 		}
@@ -47,16 +48,24 @@ func TestConformance(t *testing.T) {
 }
 
 // plant makes what looks like an instance that limactl made.
-func (h *host) plant(name string) (unchanged func()) {
+func (h *host) plant(name string) (unchanged func(aside bool)) {
 	h.Helper()
 	dir := filepath.Join(h.home, name)
 	h.must(os.Mkdir(dir, 0o700))
-	files := map[string]string{"lima.yaml": "images: []\n", "ha.pid": "1\n", "disk": "precious"}
+	files := map[string]string{"lima.yaml": "images: []\n", "ha.pid": "4194303\n", "disk": "precious", "rdd.owner": "somebody else"}
 	for file, text := range files {
 		h.must(os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
 	}
-	return func() {
+	return func(aside bool) {
 		h.Helper()
+		if aside {
+			moved, err := os.ReadDir(instancedir.Trash(h.home))
+			h.must(err)
+			if len(moved) != 1 {
+				h.Fatalf("moved aside: %v", moved)
+			}
+			dir = filepath.Join(instancedir.Trash(h.home), moved[0].Name())
+		}
 		for file, want := range files {
 			if text, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(text) != want {
 				h.Errorf("%s in a foreign directory: %q, %v", file, text, err)

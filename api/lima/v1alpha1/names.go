@@ -84,5 +84,6 @@ const (
 	EventForeignProcess  = "ForeignProcess" // Warning
 	EventLeftoverRemoved = "LeftoverRemoved"
 	EventLeftoverMoved   = "LeftoverMoved"
+	EventInstanceLost    = "InstanceLost" // Warning: somebody has taken the instance's directory away
 	EventTemplateApplied = "TemplateApplied"
 )

@@ -18,6 +18,7 @@ type want struct {
 // got is what is there.
 type got struct {
 	state     vm.State     // Foreign also when the instance belongs to another object
+	taken     bool         // it does, so that there will be no room for ours
 	draining  bool         // the driver starts nothing any more
 	failed    vm.Operation // what failed last; empty after a success
 	held      bool         // the pause after that failure is not over
@@ -83,6 +84,10 @@ func decide(w want, g got) Step {
 	switch g.state {
 	case vm.Absent:
 		return decideAbsent(w, g)
+	case vm.Foreign:
+		if !g.taken { // the driver makes room, if it can
+			return decideAbsent(w, g)
+		}
 	case vm.Stopped:
 		return decideStopped(w, g)
 	case vm.Starting, vm.Running, vm.Stopping:
@@ -90,7 +95,7 @@ func decide(w want, g got) Step {
 			return decideStop(w, g)
 		}
 	}
-	return StepNone // Creating and Deleting end by themselves; Foreign is nothing of ours
+	return StepNone // Creating and Deleting end by themselves; what is taken is nothing of ours
 }
 
 // stopDue tells whether a living instance has to end. One that is stopping cannot be called back: it ends first.

@@ -23,13 +23,14 @@ func every(do func(w want, g got)) {
 			deleting: bit(n, 0), running: bit(n, 1), never: bit(n, 2), force: bit(n, 3), reset: bit(n, 4),
 			restartAsked: bit(n, 5), restartNoted: bit(n, 6),
 		}
-		for m := range 1 << 5 {
+		for m := range 1 << 6 {
 			for _, state := range allStates {
 				for _, operation := range allOperations {
 					for _, template := range allTemplates {
 						do(w, got{
 							state: state, failed: operation, template: template,
 							draining: bit(m, 0), held: bit(m, 1), fresh: bit(m, 2), applied: bit(m, 3), finalizer: bit(m, 4),
+							taken: bit(m, 5),
 						})
 					}
 				}
@@ -59,10 +60,10 @@ var rules = []struct {
 		return w.deleting && !s.in(StepNone, StepStop, StepStopNow, StepDelete, StepReleaseTemplate, StepRemoveFinalizer)
 	}},
 	{"nothing of others is touched", func(_ want, g got, s Step) bool {
-		return g.state == vm.Foreign && drives(s)
+		return g.state == vm.Foreign && drives(s) && (g.taken || s != StepCreate)
 	}},
-	{"creation needs room, a template, and no shutdown", func(_ want, g got, s Step) bool {
-		return s == StepCreate && (g.state != vm.Absent || g.template != templateReady || g.draining)
+	{"creation needs room, or the hope of it, a template, and no shutdown", func(_ want, g got, s Step) bool {
+		return s == StepCreate && (!among(g.state, vm.Absent, vm.Foreign) || g.template != templateReady || g.draining)
 	}},
 	{"only what is stopped, wanted and up to date is started", func(w want, g got, s Step) bool {
 		return s.in(StepStart, StepRestart) &&
@@ -131,12 +132,12 @@ var rules = []struct {
 		case StepForgetRestart:
 			return !w.restartAsked || !w.restartNoted
 		case StepEndRestart, StepRestart:
-			return !w.restartNoted || w.restartAsked || !among(g.state, vm.Stopped, vm.Absent)
+			return !w.restartNoted || w.restartAsked || !among(g.state, vm.Stopped, vm.Absent, vm.Foreign)
 		}
 		return false
 	}},
 	{"a reset is forgotten only when the instance is gone", func(w want, g got, s Step) bool {
-		return s == StepForgetReset && (!w.reset || g.state != vm.Absent)
+		return s == StepForgetReset && (!w.reset || !among(g.state, vm.Absent, vm.Foreign))
 	}},
 	{"force is forgotten only when nothing is to be stopped", func(w want, g got, s Step) bool {
 		return s == StepForgetForce && (!w.force || stopDue(w, g))
@@ -271,7 +272,7 @@ func checkEnd(t *testing.T, w0 want, g0 got, w want, g got, steps []Step, broken
 		if g.finalizer {
 			fail("never let go")
 		}
-	case g.state == vm.Foreign || g.draining || blocked:
+	case g.state == vm.Foreign && g.taken || g.draining || blocked:
 	case g.state == vm.Stopped && stays:
 	case w.running && g.state != vm.Running:
 		fail("does not run")
@@ -310,8 +311,13 @@ func TestDecideStories(t *testing.T) {
 			[]Step{StepStop, StepStop, StepDelete, StepReleaseTemplate, StepRemoveFinalizer}},
 		{"deletion while creating", want{deleting: true}, with(ready, func(g *got) { g.state = vm.Creating }),
 			[]Step{StepDelete, StepReleaseTemplate, StepRemoveFinalizer}},
-		{"deletion where another owns the instance", want{deleting: true}, with(ready, func(g *got) { g.state = vm.Foreign }),
+		{"deletion where another owns the instance", want{deleting: true}, with(ready, func(g *got) { g.state, g.taken = vm.Foreign, true }),
 			[]Step{StepReleaseTemplate, StepRemoveFinalizer}},
+		{"a directory in the way", want{running: true}, with(ready, func(g *got) { g.state, g.applied = vm.Foreign, false }),
+			[]Step{StepCreate, StepStart}},
+		{"somebody lives in a directory in the way", want{running: true},
+			with(ready, func(g *got) { g.state, g.applied, g.failed, g.held = vm.Foreign, false, vm.OpCreate, true }),
+			[]Step{StepCreate, StepStart}},
 		{"crash", want{running: true}, with(ready, func(g *got) { g.state, g.failed = vm.Stopped, vm.OpRun }), []Step{StepStart}},
 		{"crash during shutdown", want{running: true},
 			with(ready, func(g *got) { g.state, g.failed, g.draining = vm.Stopped, vm.OpRun, true }), nil},

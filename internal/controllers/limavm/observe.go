@@ -26,7 +26,7 @@ type facts struct {
 	template template
 	grace    time.Duration
 	nextTry  time.Time // when the pause after observed.Failure is over
-	conflict string    // why the instance is Foreign
+	conflict string    // whose the instance is, if it is not ours
 	created  bool      // whether the status tells so already
 }
 
@@ -60,7 +60,7 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.LimaVM) (facts, 
 		f.got.failed = observed.Failure.During
 	}
 	if f.conflict = r.conflict(ctx, obj, observed); f.conflict != "" {
-		f.got.state = vm.Foreign
+		f.got.state, f.got.taken = vm.Foreign, true
 	}
 	return f, nil
 }
@@ -88,12 +88,8 @@ func fresh(obj *v1alpha1.LimaVM, failure *vm.Failure, owned template) bool {
 // conflict tells who is in the way, if it is not ours: names are unique across namespaces by admission, but only the owner
 // that the instance itself records settles it.
 func (r *Reconciler) conflict(ctx context.Context, obj *v1alpha1.LimaVM, observed vm.Observed) string {
-	switch {
-	case observed.Owner == string(obj.UID) || (observed.Owner == "" && observed.State != vm.Foreign):
+	if observed.Owner == string(obj.UID) || observed.Owner == "" {
 		return ""
-	case observed.Owner == "":
-		return fmt.Sprintf("a directory for an instance %q exists that rdd did not make, so it is left alone; "+
-			"move it away, or choose another name", obj.Name)
 	}
 	var others v1alpha1.LimaVMList
 	if err := r.List(ctx, &others, client.MatchingFields{nameIndex: obj.Name}); err == nil {

@@ -215,13 +215,26 @@ func TestDrain(t *testing.T) {
 	d.awaitRunning("late")
 }
 
+// TestForeignDirectory has the driver make room for an instance.
 func TestForeignDirectory(t *testing.T) {
 	d := newDaemon(t)
 	d.machine.PlantForeign("dev")
 	d.create("dev", running)
+	d.awaitRunning("dev")
+	if event := d.awaitEvent("dev", v1alpha1.EventLeftoverMoved); event.Type != corev1.EventTypeWarning || !d.machine.MovedAside("dev") {
+		t.Errorf("event %s: %s", event.Type, event.Message)
+	}
+}
+
+// TestInhabitedDirectory has the driver find that it cannot make room. The object can be deleted all the same.
+func TestInhabitedDirectory(t *testing.T) {
+	d := newDaemon(t)
+	d.machine.PlantForeign("dev")
+	d.failing(vm.OpCreate, "somebody lives there")
+	d.create("dev", running)
 	obj := d.awaitCondition("dev", v1alpha1.ConditionCreated, metav1.ConditionFalse, v1alpha1.ReasonCreateFailed)
-	if text := message(obj, v1alpha1.ConditionCreated); !strings.Contains(text, "rdd did not make") {
-		t.Errorf("the message is %q", text)
+	if text := message(obj, v1alpha1.ConditionCreated); !strings.Contains(text, "somebody lives there") || obj.Status.Phase != v1alpha1.PhaseFailed {
+		t.Errorf("phase %s, the message is %q", obj.Status.Phase, text)
 	}
 	d.delete("dev")
 	d.awaitGone(&v1alpha1.LimaVMList{}, "dev")

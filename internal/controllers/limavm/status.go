@@ -29,6 +29,9 @@ func created(f facts, o outcome) metav1.Condition {
 		if f.created {
 			return metav1.Condition{} // it was reported, and nothing is known that contradicts it
 		}
+		if f.observed.Failure != nil {
+			return pending(v1alpha1.ReasonPending, "the daemon cannot find out what is there: "+describe(f))
+		}
 		return pending(v1alpha1.ReasonPending, "the daemon is finding out what is there")
 	case vm.Creating:
 		if f.want.deleting {
@@ -38,7 +41,13 @@ func created(f facts, o outcome) metav1.Condition {
 	case vm.Deleting:
 		return no(v1alpha1.ReasonDeleting, "the instance is being removed")
 	case vm.Foreign:
-		return no(v1alpha1.ReasonCreateFailed, f.conflict)
+		if f.got.taken {
+			return no(v1alpha1.ReasonCreateFailed, f.conflict)
+		}
+		if cause := whyNotCreated(f, o); cause != "" {
+			return no(v1alpha1.ReasonCreateFailed, cause)
+		}
+		return pending(v1alpha1.ReasonPending, "a directory that rdd did not make is in the way of the instance, and about to be moved aside")
 	case vm.Absent:
 		if f.want.deleting {
 			return no(v1alpha1.ReasonDeleting, "the instance is removed")
@@ -70,6 +79,9 @@ func running(f facts, o outcome) metav1.Condition {
 	switch f.got.state {
 	case vm.Unknown:
 		unknown := condition(v1alpha1.ConditionRunning, metav1.ConditionUnknown)
+		if f.observed.Failure != nil {
+			return unknown(v1alpha1.ReasonReconciling, "the daemon cannot find out whether the VM runs: "+describe(f))
+		}
 		return unknown(v1alpha1.ReasonReconciling, "the daemon has just started and is finding out whether the VM runs")
 	case vm.Starting:
 		return no(v1alpha1.ReasonStarting, "the VM is starting")
@@ -191,7 +203,7 @@ func phase(status v1alpha1.LimaVMStatus, f facts) v1alpha1.Phase {
 		return v1alpha1.PhaseFailed
 	case f.got.state == vm.Creating, f.got.state == vm.Deleting: // deleted, to be made anew
 		return v1alpha1.PhaseCreating
-	case f.got.state == vm.Absent, f.got.state == vm.Unknown:
+	case f.got.state == vm.Absent, f.got.state == vm.Foreign, f.got.state == vm.Unknown:
 		return v1alpha1.PhasePending
 	}
 	switch running.Reason {

@@ -34,6 +34,9 @@ type Dir struct {
 // Records is the directory that holds rdd's own of all instances under a LIMA_HOME.
 func Records(home string) string { return filepath.Join(home, recordsDir) }
 
+// At is the place of the instance whose directory is path.
+func At(path string) Dir { return Dir{Home: filepath.Dir(path), Name: filepath.Base(path)} }
+
 // Path is Lima's directory of the instance.
 func (d Dir) Path() string { return filepath.Join(d.Home, d.Name) }
 

@@ -47,7 +47,7 @@ const (
 	ApplyBegins    Step = "apply begins"
 	ApplyEnds      Step = "apply ends"
 	DeleteBegins   Step = "delete begins"
-	DeleteHalfDone Step = "delete half done" // the disk is gone, the template is there
+	DeleteHalfDone Step = "delete half done" // the directory is buried
 	DeleteEnds     Step = "delete ends"
 	AgentBegins    Step = "agent begins"
 	AgentListens   Step = "agent listens"   // the control socket answers

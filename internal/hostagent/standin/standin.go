@@ -158,13 +158,13 @@ func (s *standin) delete(ctx context.Context, _ control.Boot, pipe io.Writer) er
 	for _, notice := range notices {
 		_ = tell(pipe, control.Note{Notice: &notice})
 	}
-	if err := os.RemoveAll(Disk(s.dir)); err != nil {
+	if _, err := s.dir.Bury(); err != nil {
 		return err
 	}
 	if err := s.step(ctx, DeleteHalfDone); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(s.dir.Path()), s.step(ctx, DeleteEnds))
+	return errors.Join(s.dir.EmptyGrave(), s.step(ctx, DeleteEnds))
 }
 
 // config is what a stand-in takes from a template.

@@ -20,52 +20,71 @@ const (
 	replaceGrace = 30 * time.Second
 )
 
-// load looks at what an earlier daemon has left of the instance, and takes it over, finishes it or undoes it.
+// load looks at what an earlier daemon has left of the instance, and takes it over, finishes it or undoes it. While that cannot
+// be seen it looks again and again.
 func (s *supervisor) load() {
-	rec, err := readRecord(s.dir)
-	exists, existsErr := s.dir.Exists()
-	if err = errors.Join(err, existsErr); err != nil {
-		s.log.Error("cannot tell whose the instance is; it is left alone", "err", err)
-		s.settle(vm.Foreign)
-		return
+	rec, place, err := s.look()
+	for pause := time.Second; err != nil; pause = min(2*pause, maxRetryPause) {
+		s.unclearBecause(err)
+		select {
+		case <-time.After(pause):
+		case <-s.again:
+		case <-s.driver.ctx.Done():
+			return
+		}
+		rec, place, err = s.look()
 	}
-	if rec != nil {
+	s.set(func() { s.unclear, s.failure, s.failures = nil, nil, 0 })
+	if rec == nil {
+		if err := s.dir.EmptyGrave(); err != nil {
+			s.log.Warn("cannot delete what is left of an instance", "err", err) // tried again before the next creation
+		}
+	} else {
 		s.mu.Lock()
 		s.rec = *rec
 		s.mu.Unlock()
 	}
 	switch {
-	case rec == nil && exists:
-		s.settle(vm.Foreign)
+	case rec == nil && place != placeEmpty:
+		s.settle(vm.Foreign, nil)
 	case rec == nil:
-		s.settle(vm.Absent)
+		s.settle(vm.Absent, nil)
 	case rec.Step != stepCreated:
-		close(s.looked)
+		s.known()
 		s.undo(rec)
 	case rec.Agent != nil:
-		close(s.looked)
+		s.known()
 		s.adopt(rec)
-	case !exists:
-		err := s.removeDistribution(s.driver.ctx)
-		if err == nil {
-			err = forget(s.dir)
-		}
-		if err != nil {
-			s.log.Error("cannot forget an instance whose directory is gone", "err", err)
-		}
-		s.mu.Lock()
-		s.rec = record{}
-		s.mu.Unlock()
-		s.settle(vm.Absent)
+	case place != placeOurs:
+		state, failure := s.lost(place)
+		s.set(func() { s.rec = record{} })
+		s.settle(state, failure)
 	default:
-		s.settle(vm.Stopped)
+		s.settle(vm.Stopped, nil)
 	}
 }
 
+// unclearBecause tells why it cannot be seen what is on disk. A record that was read and proves nothing makes what it is about
+// Foreign; one that could not be read may well be of a VM that runs.
+func (s *supervisor) unclearBecause(err error) {
+	s.log.Error("cannot tell whose the instance is; it is left alone", "err", err)
+	s.set(func() {
+		s.unclear = err
+		if errors.Is(err, errUnusableRecord) {
+			s.state = vm.Foreign
+		}
+		s.failure = s.count(&vm.Failure{During: vm.OpCreate, Message: oneLine(err.Error())})
+	})
+	s.known()
+}
+
+// known lets requests in: what is on disk is known as well as it can be.
+func (s *supervisor) known() { s.lookedOnce.Do(func() { close(s.looked) }) }
+
 // settle ends the look at the disk.
-func (s *supervisor) settle(state vm.State) {
-	s.set(func() { s.state = state })
-	close(s.looked)
+func (s *supervisor) settle(state vm.State, failure *vm.Failure) {
+	s.set(func() { s.state, s.failure = state, failure })
+	s.known()
 }
 
 // undo removes an instance that was not made, or not removed, to the end.

@@ -241,8 +241,10 @@ func (d *Driver) Drain(ctx context.Context, grace func(name string) time.Duratio
 		changed := d.changed
 		d.mu.Unlock()
 		var busy []string
+		var doubts []error
 		for _, s := range d.all() {
 			if s.quiet() {
+				doubts = append(doubts, s.doubt())
 				continue
 			}
 			busy = append(busy, s.name)
@@ -251,7 +253,7 @@ func (d *Driver) Drain(ctx context.Context, grace func(name string) time.Duratio
 			}
 		}
 		if len(busy) == 0 {
-			return nil
+			return errors.Join(doubts...)
 		}
 		select {
 		case <-changed:

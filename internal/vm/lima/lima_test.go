@@ -144,7 +144,7 @@ func TestConformance(t *testing.T) {
 			Crash: func(t *testing.T, name string) {
 				kill(t, agentOf(t, home, name))
 			},
-			PlantForeign: func(t *testing.T, name string) func() { return plant(t, filepath.Join(home, name)) },
+			PlantForeign: func(t *testing.T, name string) func(bool) { return plant(t, home, name) },
 			Patience:     4 * time.Minute,
 			Grace:        time.Minute,
 		}
@@ -179,20 +179,28 @@ func kill(t *testing.T, id process.Identity) {
 }
 
 // plant makes what looks like an instance that limactl made.
-func plant(t *testing.T, dir string) func() {
+func plant(t *testing.T, home, name string) (unchanged func(aside bool)) {
 	t.Helper()
+	dir := filepath.Join(home, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	content := fmt.Sprintf("images: []\n# %s\n", dir)
-	files := map[string]string{"lima.yaml": content, "ha.pid": "1\n", "disk": "precious"}
+	files := map[string]string{"lima.yaml": content, "ha.pid": "4194303\n", "disk": "precious"}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return func() {
+	return func(aside bool) {
 		t.Helper()
+		if aside {
+			moved, err := os.ReadDir(instancedir.Trash(home))
+			if err != nil || len(moved) != 1 {
+				t.Fatalf("moved aside: %v, %v", moved, err)
+			}
+			dir = filepath.Join(instancedir.Trash(home), moved[0].Name())
+		}
 		for name, want := range files {
 			if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(text) != want {
 				t.Errorf("%s in a foreign directory: %q, %v", name, text, err)

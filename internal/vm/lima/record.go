@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,9 @@ type agentRecord struct {
 	StartedAt time.Time `json:"startedAt"`
 }
 
+// errUnusableRecord says that a record was read, and tells nothing.
+var errUnusableRecord = errors.New("it is damaged, or of another version of rdd; put back a copy of it, or move it and the instance's directory away")
+
 func recordFile(dir instancedir.Dir) string { return filepath.Join(dir.RecordDir(), "record.json") }
 
 func sumOf(template []byte) string {
@@ -70,10 +74,10 @@ func readRecord(dir instancedir.Dir) (*record, error) {
 	}
 	var r record
 	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, fmt.Errorf("cannot understand the record of %q: %w", dir.Name, err)
+		return nil, fmt.Errorf("cannot understand the record %s: %w: %w", recordFile(dir), err, errUnusableRecord)
 	}
 	if r.Version != recordVersion {
-		return nil, fmt.Errorf("cannot use the record of %q: it has version %d, this build knows %d", dir.Name, r.Version, recordVersion)
+		return nil, fmt.Errorf("cannot use the record %s, of version %d where this build knows %d: %w", recordFile(dir), r.Version, recordVersion, errUnusableRecord)
 	}
 	return &r, nil
 }
@@ -95,8 +99,11 @@ func (r record) write(dir instancedir.Dir) error {
 }
 
 // forget removes the record, and with it all that rdd keeps of the instance. The record goes first: the rest means nothing
-// without it.
+// without it. But what is buried goes before: it may take long, and the record proves that it is ours.
 func forget(dir instancedir.Dir) error {
+	if err := dir.EmptyGrave(); err != nil {
+		return err
+	}
 	if err := os.Remove(recordFile(dir)); err != nil && !isGone(err) {
 		return fmt.Errorf("cannot remove the record of %q: %w", dir.Name, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,11 +15,17 @@ import (
 // found is what a new driver makes of what lies on disk.
 func found(t *testing.T, home string) (*Driver, vm.Observed) {
 	t.Helper()
+	changed := make(chan struct{}, 1)
+	d := makeDriver(t, home, changed)
+	return d, await(t, d, changed, func(got vm.Observed) bool { return got.State != vm.Unknown })
+}
+
+func makeDriver(t *testing.T, home string, changed chan struct{}) *Driver {
+	t.Helper()
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := make(chan struct{}, 1)
 	d, err := New(Config{
 		Home: home, Executable: executable, Env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -37,17 +44,22 @@ func found(t *testing.T, home string) (*Driver, vm.Observed) {
 			t.Error(err)
 		}
 	})
+	return d
+}
+
+func await(t *testing.T, d *Driver, changed <-chan struct{}, ok func(vm.Observed) bool) vm.Observed {
+	t.Helper()
 	timeout := time.NewTimer(time.Minute)
 	defer timeout.Stop()
 	for {
 		got := d.Observe("one")
-		if got.State != vm.Unknown {
-			return d, got
+		if ok(got) {
+			return got
 		}
 		select {
 		case <-changed:
 		case <-timeout.C:
-			t.Fatal("it is Unknown for ever")
+			t.Fatalf("it is %s for ever, failure %+v", got.State, got.Failure)
 		}
 	}
 }
@@ -61,18 +73,22 @@ func TestEveryStepIsTakenUp(t *testing.T) {
 		template []byte // nil: no directory; empty: one without a template
 		want     vm.State
 		stays    bool // the directory
+		lost     bool // told as a failure
 	}{
-		{"nothing", nil, nil, vm.Absent, false},
-		{"a directory of somebody else's", nil, theirs, vm.Foreign, true},
-		{"creation intended", &record{Step: stepCreating}, nil, vm.Absent, false},
-		{"creation begun", &record{Step: stepCreating}, []byte{}, vm.Absent, false},
-		{"creation under way", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, ours, vm.Absent, false},
-		{"somebody was faster", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, theirs, vm.Absent, true},
-		{"created", &record{Step: stepCreated}, ours, vm.Stopped, true},
-		{"created, then taken away", &record{Step: stepCreated}, nil, vm.Absent, false},
-		{"deletion intended", &record{Step: stepDeleting}, ours, vm.Absent, false},
-		{"deletion under way", &record{Step: stepDeleting}, []byte{}, vm.Absent, false},
-		{"deletion done", &record{Step: stepDeleting}, nil, vm.Absent, false},
+		{"nothing", nil, nil, vm.Absent, false, false},
+		{"a directory of somebody else's", nil, theirs, vm.Foreign, true, false},
+		{"creation intended", &record{Step: stepCreating}, nil, vm.Absent, false, false},
+		{"creation begun", &record{Step: stepCreating}, []byte{}, vm.Absent, false, false},
+		{"creation under way", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, ours, vm.Absent, false, false},
+		{"somebody was faster", &record{Step: stepCreating, TemplateSum: sumOf(ours)}, theirs, vm.Absent, true, false},
+		{"created", &record{Step: stepCreated}, ours, vm.Stopped, true, false},
+		{"created, then taken away", &record{Step: stepCreated}, nil, vm.Absent, false, true},
+		{"created, then replaced", &record{Step: stepCreated, TemplateSum: sumOf(ours)}, theirs, vm.Foreign, true, true},
+		{"created, then put back without its mark", &record{Step: stepCreated, TemplateSum: sumOf(ours)}, ours, vm.Stopped, true, false},
+		{"deleted, then replaced", &record{Step: stepDeleting, TemplateSum: sumOf(ours)}, theirs, vm.Absent, true, false},
+		{"deletion intended", &record{Step: stepDeleting}, ours, vm.Absent, false, false},
+		{"deletion under way", &record{Step: stepDeleting}, []byte{}, vm.Absent, false, false},
+		{"deletion done", &record{Step: stepDeleting}, nil, vm.Absent, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
@@ -93,13 +109,13 @@ func TestEveryStepIsTakenUp(t *testing.T) {
 				}
 			}
 			_, got := found(t, dir.Home)
-			if got.State != test.want || got.Failure != nil {
+			if got.State != test.want || (got.Failure != nil) != test.lost {
 				t.Errorf("it is %s, failure %+v", got.State, got.Failure)
 			}
 			if there, err := dir.Exists(); err != nil || there != test.stays {
 				t.Errorf("the directory is there: %v, %v", there, err)
 			}
-			if test.want == vm.Absent {
+			if test.want == vm.Absent || test.lost {
 				if rec, err := readRecord(dir); rec != nil || err != nil {
 					t.Errorf("the record is still there: %+v, %v", rec, err)
 				}
@@ -121,16 +137,48 @@ func TestUnreadableRecordsAreLeftAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			d, got := found(t, dir.Home)
-			if got.State != vm.Foreign {
-				t.Errorf("it is %s", got.State)
+			if got.State != vm.Foreign || got.Failure == nil || !strings.Contains(got.Failure.Message, "put back a copy") {
+				t.Errorf("it is %s, failure %+v", got.State, got.Failure)
 			}
 			if err := d.Delete("one"); err == nil {
 				t.Error("it would be deleted")
+			}
+			if err := d.Create("one", vm.Spec{Owner: "me", TemplateVersion: "1", Template: []byte("x")}); err != nil {
+				t.Error(err)
+			}
+			if err := d.Drain(t.Context(), nil); err == nil || !strings.Contains(err.Error(), recordFile(dir)) {
+				t.Errorf("drain: %v", err)
 			}
 			if left, err := os.ReadFile(recordFile(dir)); err != nil || string(left) != text {
 				t.Errorf("the record is now %q, %v", left, err)
 			}
 		})
+	}
+}
+
+// TestDiskErrorsAreWaitedOut has the disk refuse to tell for a while. As long as it does, the VM may well be running.
+func TestDiskErrorsAreWaitedOut(t *testing.T) {
+	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+	if err := os.MkdirAll(recordFile(dir), 0o700); err != nil { // which nobody can read
+		t.Fatal(err)
+	}
+	changed := make(chan struct{}, 1)
+	d := makeDriver(t, dir.Home, changed)
+	got := await(t, d, changed, func(got vm.Observed) bool { return got.Failure != nil && got.Failure.Count == 2 })
+	if got.State != vm.Unknown || !strings.Contains(got.Failure.Message, "cannot read the record") {
+		t.Errorf("it is %s, failure %+v", got.State, got.Failure)
+	}
+	if err := os.Remove(recordFile(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir.Path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := (record{Step: stepCreated, Owner: "me"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := await(t, d, changed, func(got vm.Observed) bool { return got.State != vm.Unknown }); got.State != vm.Stopped || got.Failure != nil {
+		t.Errorf("it is %s, failure %+v", got.State, got.Failure)
 	}
 }
 

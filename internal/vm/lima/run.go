@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
@@ -86,7 +85,16 @@ func (s *supervisor) start() error {
 
 // launch starts an agent and stays with it to its end.
 func (s *supervisor) launch(r *run) {
-	if err := s.tidy(); err != nil { // whatever is in the way, nothing is to be undone yet
+	state, lost, err := s.lookBefore()
+	if lost != nil {
+		close(r.exited)
+		s.set(func() { s.run, s.progress, s.state, s.failure, s.rec = nil, nil, state, lost, record{} })
+		return
+	}
+	if err == nil {
+		err = s.tidy()
+	}
+	if err != nil { // whatever is in the way, nothing is to be undone yet
 		r.told = err.Error()
 		close(r.exited)
 		s.set(func() { s.stopped(r, nil, "") })
@@ -306,89 +314,4 @@ func (s *supervisor) takeNote(r *run, next int64, note control.Note) bool {
 		return false
 	}
 	return true
-}
-
-// ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped.
-func (s *supervisor) ended(r *run) {
-	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
-		err := s.tidy()
-		if err == nil {
-			rec := s.recorded()
-			rec.Child, rec.Agent = process.Identity{}, nil
-			err = s.save(rec)
-		}
-		if err == nil {
-			break
-		}
-		s.set(func() {
-			s.state = vm.Stopping
-			s.failure = s.count(&vm.Failure{During: vm.OpStop, Message: oneLine(err.Error())})
-		})
-		s.log.Error("cannot tidy up after an agent", "err", err)
-		select {
-		case <-time.After(pause):
-		case <-s.driver.ctx.Done():
-			return
-		}
-	}
-	tail, lastError := logTail(s.dir.AgentLog())
-	s.set(func() { s.stopped(r, tail, lastError) })
-}
-
-// stopped settles how a run is told after it; the lock is held.
-func (s *supervisor) stopped(r *run, tail []string, lastError string) {
-	if r.reached && time.Since(r.runningSince) >= healthyAfter {
-		s.failures = 0
-	}
-	failure := r.failing
-	switch {
-	case failure != nil:
-	case r.stopping:
-		s.failures = 0
-	default:
-		failure = &vm.Failure{During: vm.OpStart, Message: r.told}
-		if r.reached {
-			failure.During = vm.OpRun
-		}
-		if failure.Message == "" {
-			failure.Message = lastError
-		}
-		if failure.Message == "" {
-			failure.Message = "the agent ended unexpectedly"
-		}
-	}
-	if failure != nil {
-		failure.Message = oneLine(failure.Message)
-		failure.ExitStatus, failure.LogTail = r.exitStatus, tail
-		s.count(failure)
-		s.log.Warn("the VM ended", "during", failure.During, "err", failure.Message, "status", r.exitStatus, "count", failure.Count)
-	}
-	if r.forced {
-		s.notice(vm.Notice{Warning: true, Reason: "ForcedStop", Message: "the VM did not shut down within its grace period and was stopped by force"})
-	}
-	s.run, s.progress = nil, nil
-	s.state, s.failure = vm.Stopped, failure
-}
-
-// tidy ends what still lives of the instance, and removes what a run leaves behind.
-func (s *supervisor) tidy() error {
-	if err := s.endFamily(s.driver.ctx); err != nil {
-		return err
-	}
-	if err := s.endDistribution(s.driver.ctx); err != nil {
-		return err
-	}
-	notices, err := s.dir.Clear(process.Identity{})
-	if len(notices) > 0 {
-		s.set(func() {
-			for _, n := range notices {
-				s.notice(n)
-			}
-		})
-	}
-	ledger := os.Remove(s.dir.Ledger())
-	if isGone(ledger) {
-		ledger = nil
-	}
-	return errors.Join(err, s.dir.RemoveControlSocket(), ledger)
 }

@@ -3,6 +3,7 @@ package lima
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -122,11 +123,21 @@ func (s *supervisor) agentOf(r *run) process.Identity {
 	return r.agent
 }
 
-// quiet tells whether nothing is under way and nothing lives.
+// quiet tells whether nothing is under way and nothing lives, as far as that can be told.
 func (s *supervisor) quiet() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.job == nil && s.run == nil && s.state != vm.Unknown
+	return s.job == nil && s.run == nil && (s.state != vm.Unknown || s.unclear != nil)
+}
+
+// doubt says why it cannot be told whether the instance runs; nil when that is known.
+func (s *supervisor) doubt() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unclear == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot tell whether %q runs: %w", s.name, s.unclear)
 }
 
 // drain brings the instance to where it is quiet, and tells whether it needs no further asking.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,11 +16,13 @@ import (
 // supervisor is all that is known of one instance, and the only one that changes it. Events are methods: each takes the
 // lock, looks at the state, acts and moves on. What takes time is done outside of the lock, by at most one job at a time.
 type supervisor struct {
-	driver *Driver
-	name   string // of the VM; dir has Lima's
-	dir    instancedir.Dir
-	log    *slog.Logger
-	looked chan struct{} // closed when load has looked at the disk
+	driver     *Driver
+	name       string // of the VM; dir has Lima's
+	dir        instancedir.Dir
+	log        *slog.Logger
+	looked     chan struct{} // closed when load has looked at the disk
+	lookedOnce sync.Once
+	again      chan struct{} // sent to when load, which could not see whose the instance is, shall look again
 
 	mu       sync.Mutex
 	state    vm.State
@@ -31,7 +32,9 @@ type supervisor struct {
 	progress *vm.Progress
 	notices  []vm.Notice
 	failure  *vm.Failure
-	failures int // in a row
+	failures int                // in a row
+	unclear  error              // why it cannot be told what is on disk; nil when it is known
+	unwatch  context.CancelFunc // ends the watch of who lives in a directory that is in the way; nil when there is none
 }
 
 // job is work on an instance that does not run: create, apply, delete.
@@ -54,7 +57,7 @@ var errCalledOff = errors.New("it was called off")
 func newSupervisor(d *Driver, name string) *supervisor {
 	return &supervisor{
 		driver: d, name: name, dir: instancedir.Dir{Home: d.cfg.Home, Name: name + d.cfg.Suffix}, log: d.cfg.Log.With("instance", name),
-		looked: make(chan struct{}), state: vm.Unknown,
+		looked: make(chan struct{}), again: make(chan struct{}, 1), state: vm.Unknown,
 	}
 }
 
@@ -138,86 +141,6 @@ func (s *supervisor) begin(during vm.Operation, spec vm.Spec, do func(ctx contex
 	return nil
 }
 
-func (s *supervisor) create(spec vm.Spec) error {
-	return s.update(func() (bool, error) {
-		switch {
-		case s.state == vm.Creating && s.job.spec.Owner == spec.Owner && !s.job.discard:
-			return false, nil // joins, also with another template: that one is applied next
-		case s.state != vm.Absent:
-			return false, refusal(s.state)
-		case spec.Owner == "" || spec.TemplateVersion == "" || len(spec.Template) == 0:
-			return false, errors.New("owner, template and its version must be given")
-		}
-		if err := s.begin(vm.OpCreate, spec, s.doCreate); err != nil {
-			return false, err
-		}
-		s.state = vm.Creating
-		s.rec.Owner = spec.Owner
-		return true, nil
-	})
-}
-
-func (s *supervisor) doCreate(ctx context.Context, j *job) {
-	if err := s.clearTheWay(ctx); err != nil {
-		s.finish(vm.Absent, s.failed(j, err, childEnd{}))
-		return
-	}
-	if exists, err := s.dir.Exists(); err != nil || exists {
-		s.finish(vm.Foreign, nil)
-		return
-	}
-	rec := record{Step: stepCreating, Owner: j.spec.Owner, TemplateSum: sumOf(j.spec.Template)}
-	end := childEnd{}
-	err := s.save(rec)
-	if err == nil {
-		err = s.readyKeys()
-	}
-	if err == nil {
-		end, err = s.work(ctx, "create", j.spec.Template)
-	}
-	if err == nil {
-		rec.Step, rec.TemplateVersion, rec.Instance = stepCreated, j.spec.TemplateVersion, end.instance
-		err = s.save(rec)
-	}
-	if err == nil && !s.isDiscarded(j) {
-		s.finish(vm.Stopped, nil)
-		return
-	}
-	if s.driver.ctx.Err() != nil {
-		return // closed: the next driver finds the record and undoes it
-	}
-	failure := s.failed(j, err, end)
-	if undone := s.remove(s.driver.ctx); undone != nil {
-		s.log.Error("cannot undo a creation", "err", undone) // tried again before the next one
-	}
-	if errors.Is(context.Cause(ctx), errCalledOff) {
-		failure = nil
-	}
-	s.finish(vm.Absent, failure)
-}
-
-// readyKeys sees to it that there are ssh keys before Lima looks for them.
-func (s *supervisor) readyKeys() error {
-	notices, err := s.driver.keys.ensure()
-	if len(notices) > 0 {
-		s.set(func() {
-			for _, n := range notices {
-				s.notice(n)
-			}
-		})
-	}
-	return err
-}
-
-// clearTheWay removes what an earlier creation of ours has left and could not undo.
-func (s *supervisor) clearTheWay(ctx context.Context) error {
-	rec, err := readRecord(s.dir)
-	if err != nil || rec == nil {
-		return err
-	}
-	return s.remove(ctx)
-}
-
 func (s *supervisor) apply(spec vm.Spec) error {
 	return s.update(func() (bool, error) {
 		switch {
@@ -235,7 +158,15 @@ func (s *supervisor) apply(spec vm.Spec) error {
 }
 
 func (s *supervisor) doApply(ctx context.Context, j *job) {
-	end, err := s.work(ctx, "apply", j.spec.Template)
+	state, lost, err := s.lookBefore()
+	if lost != nil {
+		s.finish(state, lost)
+		return
+	}
+	end := childEnd{}
+	if err == nil {
+		end, err = s.work(ctx, "apply", j.spec.Template)
+	}
 	if err == nil {
 		rec := s.recorded()
 		rec.TemplateVersion, rec.TemplateSum, rec.Instance = j.spec.TemplateVersion, sumOf(j.spec.Template), end.instance
@@ -255,79 +186,6 @@ func (s *supervisor) doApply(ctx context.Context, j *job) {
 	s.finish(vm.Stopped, nil)
 }
 
-func (s *supervisor) delete() error {
-	return s.update(func() (bool, error) {
-		switch {
-		case s.state == vm.Deleting:
-			return false, nil
-		case s.job != nil: // Creating, or a template is being applied: call it off
-			s.job.discard = true
-			s.job.cancel(errCalledOff)
-			s.state, s.progress = vm.Deleting, nil
-			return true, nil
-		case s.state != vm.Stopped:
-			return false, refusal(s.state)
-		}
-		if err := s.begin(vm.OpDelete, vm.Spec{}, s.doDelete); err != nil {
-			return false, err
-		}
-		s.state = vm.Deleting
-		return true, nil
-	})
-}
-
-func (s *supervisor) doDelete(ctx context.Context, j *job) {
-	s.mu.Lock()
-	j.during, j.spec = vm.OpDelete, vm.Spec{}
-	s.mu.Unlock()
-	rec := s.recorded()
-	rec.Step = stepDeleting
-	err := s.save(rec)
-	if err == nil {
-		err = s.remove(ctx)
-	}
-	switch {
-	case s.driver.ctx.Err() != nil: // the next driver goes on
-	case err != nil:
-		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
-	default:
-		s.finish(vm.Absent, nil)
-	}
-}
-
-// remove ends what lives of the instance, and removes it from disk if it is ours. It can be repeated.
-func (s *supervisor) remove(ctx context.Context) error {
-	if err := s.endFamily(ctx); err != nil {
-		return err
-	}
-	if err := s.removeDistribution(ctx); err != nil {
-		return err
-	}
-	exists, err := s.dir.Exists()
-	if err != nil {
-		return fmt.Errorf("cannot look for the instance's directory: %w", err)
-	}
-	if exists && s.isOurs() {
-		if _, err := s.work(ctx, "delete", nil); err != nil {
-			return err
-		}
-	}
-	return forget(s.dir)
-}
-
-// isOurs tells a directory that our worker made from one that somebody else put there while we had not begun yet.
-func (s *supervisor) isOurs() bool {
-	rec, err := readRecord(s.dir)
-	if err != nil || rec == nil {
-		return false
-	}
-	if rec.Step != stepCreating {
-		return true
-	}
-	template, err := os.ReadFile(s.dir.Template())
-	return isGone(err) || (err == nil && sumOf(template) == rec.TemplateSum)
-}
-
 // finish ends a job.
 func (s *supervisor) finish(state vm.State, failure *vm.Failure) {
 	s.set(func() {
@@ -339,7 +197,7 @@ func (s *supervisor) finish(state vm.State, failure *vm.Failure) {
 		default:
 			s.log.Warn("operation failed", "operation", failure.During, "err", failure.Message, "count", failure.Count)
 		}
-		if state == vm.Absent {
+		if state == vm.Absent || state == vm.Foreign {
 			s.rec = record{}
 		}
 	})

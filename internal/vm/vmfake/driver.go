@@ -182,13 +182,15 @@ func (d *Driver) Create(name string, spec vm.Spec) error {
 			return false, errors.New("the daemon is shutting down")
 		case v.state == vm.Creating && v.owner == spec.Owner:
 			return false, nil
-		case v.state != vm.Absent:
+		case v.state != vm.Absent && v.state != vm.Foreign:
 			return false, fmt.Errorf("it is %s", v.state)
 		}
 		d.vms[name] = v
 		v.owner = spec.Owner
-		d.run(v, vm.Creating, Call{vm.OpCreate, name, spec}, vm.Absent, func() {
-			d.cfg.Machine.write(name, spec)
+		d.run(v, vm.Creating, Call{vm.OpCreate, name, spec}, v.state, func() {
+			if d.cfg.Machine.write(name, spec) {
+				v.notices = append(v.notices, vm.Notice{Warning: true, Reason: "LeftoverMoved", Message: "what was in the way was moved aside"})
+			}
 			v.state, v.version = vm.Stopped, spec.TemplateVersion
 		})
 		return true, nil
@@ -251,8 +253,7 @@ func (d *Driver) Delete(name string) error {
 			return false, fmt.Errorf("it is %s", v.state)
 		}
 		d.run(v, vm.Deleting, Call{vm.OpDelete, name, vm.Spec{}}, vm.Stopped, func() {
-			d.cfg.Machine.remove(name)
-			v.state, v.owner, v.version = vm.Absent, "", ""
+			v.state, v.owner, v.version = d.cfg.Machine.remove(name), "", ""
 		})
 		return true, nil
 	})

@@ -31,6 +31,7 @@ type Machine struct {
 	instances map[string]*instance
 	behave    Behaviour
 	calls     []Call
+	aside     map[string]bool // names of what was foreign and in the way
 	pid       int
 }
 
@@ -52,7 +53,7 @@ type agent struct {
 
 // NewMachine makes an empty machine on which everything works at once.
 func NewMachine() *Machine {
-	return &Machine{instances: map[string]*instance{}, pid: 10000}
+	return &Machine{instances: map[string]*instance{}, aside: map[string]bool{}, pid: 10000}
 }
 
 // Behave decides from now on what becomes of operations; nil lets everything work at once.
@@ -120,6 +121,13 @@ func (m *Machine) Exists(name string) (foreign, ok bool) {
 	return i != nil && i.foreign, i != nil
 }
 
+// MovedAside tells whether what was foreign has made room for an instance of that name.
+func (m *Machine) MovedAside(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.aside[name]
+}
+
 // begin records a call and returns what decides about it.
 func (m *Machine) begin(call Call) Behaviour {
 	m.mu.Lock()
@@ -173,20 +181,31 @@ func (m *Machine) bootUp(a *agent) {
 	a.up = true
 }
 
-func (m *Machine) write(name string, spec vm.Spec) {
+// write tells whether it had to move something aside.
+func (m *Machine) write(name string, spec vm.Spec) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := m.instances[name]; i != nil {
+	i := m.instances[name]
+	if i != nil && !i.foreign {
 		i.spec = spec
-		return
+		return false
 	}
 	m.instances[name] = &instance{spec: spec}
+	if i != nil {
+		m.aside[name] = true
+	}
+	return i != nil
 }
 
-func (m *Machine) remove(name string) {
+// remove returns what is left.
+func (m *Machine) remove(name string) vm.State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if i := m.instances[name]; i != nil && i.foreign {
+		return vm.Foreign
+	}
 	delete(m.instances, name)
+	return vm.Absent
 }
 
 // look returns a copy of what there is; nil where nothing is.

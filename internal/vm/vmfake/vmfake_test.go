@@ -36,11 +36,11 @@ func TestConformance(t *testing.T) {
 					t.Fatalf("%s has no agent", name)
 				}
 			},
-			PlantForeign: func(t *testing.T, name string) func() {
+			PlantForeign: func(t *testing.T, name string) func(bool) {
 				machine.PlantForeign(name)
-				return func() {
-					if foreign, ok := machine.Exists(name); !ok || !foreign {
-						t.Errorf("%s was touched", name)
+				return func(aside bool) {
+					if foreign, _ := machine.Exists(name); foreign == aside || machine.MovedAside(name) != aside {
+						t.Errorf("what is foreign is there: %t", foreign)
 					}
 				}
 			},

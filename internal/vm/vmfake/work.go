@@ -27,7 +27,7 @@ func (d *Driver) run(v *machineVM, during vm.State, call Call, otherwise vm.Stat
 		if err != nil {
 			v.state = otherwise
 			v.drop(d)
-			if v.state == vm.Absent {
+			if v.state == vm.Absent || v.state == vm.Foreign {
 				v.owner = ""
 			}
 			v.fail(call.Operation, err, "exit status 1", call.Spec.TemplateVersion)

@@ -112,7 +112,6 @@ func testForeign(t *testing.T, s *suite) {
 	unchanged := s.PlantForeign(t, "theirs")
 	s.until(t, "theirs", "Foreign", func(got vm.Observed) bool { return got.State == vm.Foreign })
 	for what, request := range map[string]func() error{
-		"Create": func() error { return s.Driver.Create("theirs", s.good("v1")) },
 		"Apply":  func() error { return s.Driver.Apply("theirs", s.good("v1")) },
 		"Start":  func() error { return s.Driver.Start("theirs") },
 		"Stop":   func() error { return s.Driver.Stop("theirs", 0) },
@@ -120,7 +119,16 @@ func testForeign(t *testing.T, s *suite) {
 	} {
 		s.refused(t, "theirs", what, request)
 	}
-	unchanged()
+	unchanged(false)
+	s.reopen(t)
+	s.stopped(t, "theirs")
+	unchanged(true)
+	if n := s.notices("theirs", "LeftoverMoved"); n != 1 {
+		t.Errorf("that something was moved aside was told %d times", n)
+	}
+	ask(t, "Delete", func() error { return s.Driver.Delete("theirs") })
+	s.reach(t, "theirs", vm.Absent)
+	unchanged(true)
 }
 
 func testLifecycle(t *testing.T, s *suite) {

@@ -23,9 +23,10 @@ type Harness struct {
 	Reopen func(t *testing.T, notify func(name string)) vm.Driver
 	// Crash ends the agent of a VM at once and from outside, as SIGKILL does.
 	Crash func(t *testing.T, name string)
-	// PlantForeign makes a directory called name that is not of the driver, before the driver first hears of it, and
-	// returns a function that fails the test if anything in it has changed.
-	PlantForeign func(t *testing.T, name string) (unchanged func())
+	// PlantForeign makes a directory called name that is not of the driver and that nobody uses, before the driver first hears
+	// of it. It returns a function that fails the test if anything in it has changed, or if it was moved aside when it should
+	// not be, or the other way around.
+	PlantForeign func(t *testing.T, name string) (unchanged func(aside bool))
 	// Patience bounds each wait. It only decides how long a broken driver takes to fail.
 	Patience time.Duration
 	// Grace is enough for a healthy VM to shut down in.

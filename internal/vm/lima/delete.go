@@ -1,0 +1,68 @@
+package lima
+
+import (
+	"context"
+
+	"github.com/seed-192657fa/rdd/internal/vm"
+)
+
+func (s *supervisor) delete() error {
+	return s.update(func() (bool, error) {
+		switch {
+		case s.state == vm.Deleting:
+			return false, nil
+		case s.job != nil: // Creating, or a template is being applied: call it off
+			s.job.discard = true
+			s.job.cancel(errCalledOff)
+			s.state, s.progress = vm.Deleting, nil
+			return true, nil
+		case s.state != vm.Stopped:
+			return false, refusal(s.state)
+		}
+		if err := s.begin(vm.OpDelete, vm.Spec{}, s.doDelete); err != nil {
+			return false, err
+		}
+		s.state = vm.Deleting
+		return true, nil
+	})
+}
+
+func (s *supervisor) doDelete(ctx context.Context, j *job) {
+	s.mu.Lock()
+	j.during, j.spec = vm.OpDelete, vm.Spec{}
+	s.mu.Unlock()
+	rec := s.recorded()
+	rec.Step = stepDeleting
+	err := s.save(rec)
+	if err == nil {
+		err = s.remove(ctx)
+	}
+	switch {
+	case s.driver.ctx.Err() != nil: // the next driver goes on
+	case err != nil:
+		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
+	default:
+		s.finish(vm.Absent, nil)
+	}
+}
+
+// remove ends what lives of the instance, and removes it from disk if it is ours. It can be repeated: what a worker that died
+// had not deleted yet is buried, and goes with the record.
+func (s *supervisor) remove(ctx context.Context) error {
+	if err := s.endFamily(ctx); err != nil {
+		return err
+	}
+	if err := s.removeDistribution(ctx); err != nil {
+		return err
+	}
+	_, place, err := s.look()
+	if err != nil {
+		return err
+	}
+	if place == placeOurs {
+		if _, err := s.work(ctx, "delete", nil); err != nil {
+			return err
+		}
+	}
+	return forget(s.dir)
+}
