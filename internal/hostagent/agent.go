@@ -83,6 +83,7 @@ func (a *agent) limaSaid(status control.Status) {
 		}
 	case status.Running:
 		if a.state.Phase != control.Running {
+			a.state.RunningSince = time.Now()
 			go settle(a.ctx)
 		}
 		a.state.Phase = control.Running

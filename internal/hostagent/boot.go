@@ -27,8 +27,9 @@ func readBoot(from io.Reader, name string) (control.Boot, error) {
 	if err := json.NewDecoder(from).Decode(&boot); err != nil {
 		return boot, fmt.Errorf("cannot read what to do: %w: %w", errOrphaned, err)
 	}
-	if boot.Protocol != control.Protocol {
-		return boot, fmt.Errorf("cannot serve a daemon that speaks protocol %d: this is %d", boot.Protocol, control.Protocol)
+	if _, err := control.Spoken().Agree(boot.Speaks); err != nil { // the binary was replaced while its daemon runs
+		return boot, fmt.Errorf("cannot serve this daemon, which speaks protocol %s, where this program speaks %s: restart the daemon",
+			boot.Speaks, control.Spoken())
 	}
 	if boot.Instance != name {
 		return boot, fmt.Errorf("cannot serve instance %q: this process was started for %q", boot.Instance, name)

@@ -45,7 +45,7 @@ func (l *list) progress() []vm.Progress {
 }
 
 func TestReadBoot(t *testing.T) {
-	whole, err := json.Marshal(control.Boot{Protocol: control.Protocol, Instance: "one", Template: []byte("x")})
+	whole, err := json.Marshal(control.Boot{Speaks: control.Spoken(), Instance: "one", Template: []byte("x")})
 	if err != nil {
 		t.Fatal(err)
 	}

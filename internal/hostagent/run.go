@@ -70,7 +70,7 @@ func runAgent(ctx context.Context, name string) error {
 
 // serve opens the control socket, tells the daemon, and listens to signals. From here on the agent can be stopped.
 func (a *agent) serve(boot control.Boot, dir instancedir.Dir) (*control.Server, error) {
-	server, err := control.NewServer(boot.Instance, a.self, boot.Token, a, a.journal)
+	server, err := control.NewServer(control.Spoken(), boot.Instance, a.self, boot.Token, a, a.journal)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,10 +30,12 @@ type Client struct {
 	instance string
 	agent    process.Identity
 	token    string
+	protocol int // that both sides speak; 0 until it is agreed upon
 	http     *http.Client
 }
 
-// Dial connects to the agent at socket and has it prove its identity.
+// Dial connects to the agent at socket and has it prove its identity. The error matches ErrNotOurs where it cannot, and
+// ErrIncompatible where it has, and speaks no protocol of ours.
 func Dial(ctx context.Context, socket, instance string, agent process.Identity, token string) (*Client, error) {
 	c := &Client{instance: instance, agent: agent, token: token}
 	c.http = &http.Client{Transport: &http.Transport{
@@ -75,11 +78,14 @@ func (c *Client) handshake(ctx context.Context) error {
 	if !sameProof(got.Proof, want) || got.Instance != c.instance || got.Agent != c.agent {
 		return fmt.Errorf("cannot trust the control socket of %s: %w: it says that it is %s of %q", c.instance, ErrNotOurs, got.Agent, got.Instance)
 	}
-	if got.Protocol != Protocol {
-		return fmt.Errorf("cannot talk to the agent of %s: it speaks protocol %d, this daemon %d", c.instance, got.Protocol, Protocol)
+	if c.protocol, err = Spoken().Agree(got.Speaks); err != nil {
+		return fmt.Errorf("cannot talk to the agent of %s: %w", c.instance, err)
 	}
 	return nil
 }
+
+// Protocol is the version that daemon and agent have agreed upon.
+func (c *Client) Protocol() int { return c.protocol }
 
 // State asks how far the agent is.
 func (c *Client) State(ctx context.Context) (State, error) {
@@ -151,6 +157,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any, prove 
 	}
 	if prove {
 		request.Header.Set("Authorization", "Bearer "+clientProof(c.token, c.agent))
+		request.Header.Set(protocolHeader, strconv.Itoa(c.protocol))
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

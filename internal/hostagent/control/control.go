@@ -19,15 +19,11 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// Protocol is the version that this build speaks. An agent outlives the daemon that started it, so a daemon meets older
-// ones; the version is part of the proof, and is changed only when an old peer would misunderstand.
-const Protocol = 1
-
 // Boot is what the daemon writes to the standard input of each of its children, as one JSON document. A child that reads
 // less than a whole document knows that its daemon died before the record of it was safe, and ends.
 type Boot struct {
-	Protocol int    `json:"protocol"`
-	Instance string `json:"instance"`
+	Speaks   Versions `json:"speaks"`
+	Instance string   `json:"instance"`
 	// RecordDir is rdd's own directory of the instance: control socket, ledger.
 	RecordDir string `json:"recordDir"`
 	// GuestAgentDir is where the guest agent binary is unpacked to.
@@ -40,9 +36,10 @@ type Boot struct {
 	Emulate bool `json:"emulate,omitempty"`
 }
 
-// Identity is the answer to "who are you".
+// Identity is the answer to "who are you". Its shape is that of all protocols: whoever asks has to understand, and to check,
+// the answer of any build. What else there is to tell belongs elsewhere.
 type Identity struct {
-	Protocol int              `json:"protocol"`
+	Speaks   Versions         `json:"speaks"`
 	Instance string           `json:"instance"`
 	Agent    process.Identity `json:"agent"`
 	// Proof is the HMAC over the nonce and all of the above.
@@ -73,9 +70,11 @@ type State struct {
 	Phase     Phase            `json:"phase"`
 	StartedAt time.Time        `json:"startedAt"`
 	Driver    process.Identity `json:"driver"`
-	SSHPort   int              `json:"sshPort,omitempty"`
-	Errors    []string         `json:"errors,omitempty"`
-	Offset    int64            `json:"offset"`
+	// RunningSince is when it came to Running; since protocol 2.
+	RunningSince time.Time `json:"runningSince,omitzero"`
+	SSHPort      int       `json:"sshPort,omitempty"`
+	Errors       []string  `json:"errors,omitempty"`
+	Offset       int64     `json:"offset"`
 }
 
 // Event is one line of the journal. The journal is Lima's event log (ha.stdout.log), so that Lima's own tools can read it;

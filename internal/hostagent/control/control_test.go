@@ -35,6 +35,7 @@ func (a *scripted) Stop(grace time.Duration) {
 }
 
 type fixture struct {
+	speaks  Versions
 	agent   *scripted
 	journal *Journal
 	server  *Server
@@ -45,16 +46,21 @@ type fixture struct {
 
 func serve(t *testing.T) *fixture {
 	t.Helper()
+	return serveAs(t, Spoken())
+}
+
+func serveAs(t *testing.T, speaks Versions) *fixture {
+	t.Helper()
 	dir := t.TempDir()
 	self, err := process.Self()
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{agent: &scripted{}, socket: filepath.Join(dir, "control.sock"), self: self, token: NewToken()}
+	f := &fixture{speaks: speaks, agent: &scripted{}, socket: filepath.Join(dir, "control.sock"), self: self, token: NewToken()}
 	if f.journal, err = CreateJournal(filepath.Join(dir, "ha.stdout.log")); err != nil {
 		t.Fatal(err)
 	}
-	if f.server, err = NewServer("one", self, f.token, f.agent, f.journal); err != nil {
+	if f.server, err = NewServer(speaks, "one", self, f.token, f.agent, f.journal); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := Listen(f.socket)
@@ -127,6 +133,49 @@ func TestOnlyTheRightAgentIsTrusted(t *testing.T) {
 		if _, err := dial(); !errors.Is(err, ErrNotOurs) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for _, c := range []struct {
+		a, b Versions
+		want int // 0: none
+	}{
+		{Versions{1, 1}, Versions{1, 1}, 1}, {Versions{1, 3}, Versions{2, 5}, 3}, {Versions{2, 5}, Versions{1, 3}, 3},
+		{Versions{1, 2}, Versions{3, 9}, 0}, {Versions{3, 9}, Versions{1, 2}, 0}, {Versions{1, 2}, Versions{}, 0},
+	} {
+		got, err := c.a.Agree(c.b)
+		if got != c.want || errors.Is(err, ErrIncompatible) != (c.want == 0) {
+			t.Errorf("%s with %s: %d, %v", c.a, c.b, got, err)
+		}
+	}
+	for version := OldestProtocol; version < Protocol; version++ {
+		if len(Lacks(version)) == 0 {
+			t.Errorf("nothing is told of what an agent of protocol %d lacks", version)
+		}
+	}
+	if lacks := Lacks(Protocol); len(lacks) > 0 {
+		t.Errorf("this build lacks %q", lacks)
+	}
+}
+
+// TestOtherBuilds has agents of older and newer builds prove who they are, which does not depend on what they speak.
+func TestOtherBuilds(t *testing.T) {
+	older := serveAs(t, Versions{1, 1})
+	client := older.dial(t)
+	if _, err := client.State(t.Context()); err != nil || client.Protocol() != 1 {
+		t.Errorf("an older agent: protocol %d, %v", client.Protocol(), err)
+	}
+	client.protocol = 2
+	if _, err := client.State(t.Context()); err == nil || !strings.Contains(err.Error(), `speaks protocol 1, not "2"`) {
+		t.Errorf("an older agent was asked in protocol 2: %v", err)
+	}
+	newer := serveAs(t, Versions{Protocol + 1, Protocol + 7})
+	if _, err := Dial(t.Context(), newer.socket, "one", newer.self, newer.token); !errors.Is(err, ErrIncompatible) || errors.Is(err, ErrNotOurs) {
+		t.Errorf("a newer agent: %v", err)
+	}
+	if _, err := Dial(t.Context(), newer.socket, "one", newer.self, NewToken()); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("a stranger that speaks like a newer agent: %v", err)
 	}
 }
 

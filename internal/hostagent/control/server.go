@@ -40,13 +40,16 @@ type Server struct {
 	cancel   context.CancelFunc
 }
 
-// NewServer makes the server of one agent.
-func NewServer(instance string, self process.Identity, token string, agent Agent, journal *Journal) (*Server, error) {
+// protocolHeader carries the version that both sides have agreed upon.
+const protocolHeader = "Rdd-Protocol"
+
+// NewServer makes the server of one agent, which speaks the given protocols.
+func NewServer(speaks Versions, instance string, self process.Identity, token string, agent Agent, journal *Journal) (*Server, error) {
 	if token == "" || instance == "" || self.IsZero() {
 		return nil, errors.New("cannot serve a control socket without instance, identity and token")
 	}
 	s := &Server{
-		identity: Identity{Protocol: Protocol, Instance: instance, Agent: self},
+		identity: Identity{Speaks: speaks, Instance: instance, Agent: self},
 		token:    token, agent: agent, journal: journal,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -109,6 +112,11 @@ func (s *Server) proven(next http.HandlerFunc) http.Handler {
 		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !ok || !sameProof(got, want) {
 			http.Error(w, "the request carries no proof of this instance's token", http.StatusUnauthorized)
+			return
+		}
+		asked, err := strconv.Atoi(r.Header.Get(protocolHeader))
+		if speaks := s.identity.Speaks; err != nil || asked < speaks.Oldest || asked > speaks.Newest {
+			http.Error(w, fmt.Sprintf("this agent speaks protocol %s, not %q", speaks, r.Header.Get(protocolHeader)), http.StatusBadRequest)
 			return
 		}
 		next(w, r)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
-	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -92,7 +91,7 @@ func (s *standin) runAgent(ctx context.Context) error {
 
 // serve opens the control socket, and listens to signals.
 func (a *agent) serve(boot control.Boot) (*control.Server, error) {
-	server, err := control.NewServer(boot.Instance, a.self, boot.Token, a, a.journal)
+	server, err := control.NewServer(a.faults.speaks(), boot.Instance, a.self, boot.Token, a, a.journal)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +125,9 @@ func (a *agent) State() control.State {
 	defer a.mu.Unlock()
 	state := a.state
 	state.Offset = a.journal.Size()
+	if a.faults.speaks().Newest == 1 {
+		state.RunningSince = time.Time{}
+	}
 	return state
 }
 
@@ -334,7 +336,7 @@ func (a *agent) boot(driver *process.Child) error {
 	if a.stopping {
 		return nil
 	}
-	a.state.Phase, a.state.Errors = control.Running, status.Errors
+	a.state.Phase, a.state.Errors, a.state.RunningSince = control.Running, status.Errors, time.Now()
 	return a.say(status)
 }
 
@@ -383,15 +385,4 @@ func (s *standin) runDriver() error {
 	signal.Notify(forever, syscall.SIGTERM)
 	<-forever
 	return nil
-}
-
-func driverPID(dir instancedir.Dir) string { return filepath.Join(dir.Path(), "qemu.pid") }
-
-func (s *standin) write(line string) error {
-	file, err := os.OpenFile(Disk(s.dir), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(line + "\n")
-	return errors.Join(err, file.Sync(), file.Close())
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -32,6 +33,8 @@ type Faults struct {
 	IgnorePower bool `json:"ignorePower,omitempty"`
 	// Litter: the agent ends without tidying up.
 	Litter bool `json:"litter,omitempty"`
+	// Speaks are the protocols that the agent speaks, as one of an older or newer build does; zero for those of this build.
+	Speaks control.Versions `json:"speaks,omitzero"`
 	// Strays is the number of further processes, each in a session of its own, without its parent, and deaf to signals.
 	Strays int `json:"strays,omitempty"`
 }
@@ -69,6 +72,13 @@ const (
 	Freeze Action = "freeze" // as by SIGSTOP
 	Fail   Action = "fail"   // with an error
 )
+
+func (f Faults) speaks() control.Versions {
+	if f.Speaks == (control.Versions{}) {
+		return control.Spoken()
+	}
+	return f.Speaks
+}
 
 // SetFaults has the children of an instance misbehave that begin after it.
 func SetFaults(home, name string, faults Faults) error {

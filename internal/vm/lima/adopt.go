@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
@@ -78,6 +80,18 @@ func (s *supervisor) unclearBecause(err error) {
 	s.known()
 }
 
+// lookAgain has load look at once, if it cannot see what is on disk; the lock is held. It tells whether that is so.
+func (s *supervisor) lookAgain() bool {
+	if s.unclear == nil {
+		return false
+	}
+	select {
+	case s.again <- struct{}{}:
+	default: // it is about to
+	}
+	return true
+}
+
 // known lets requests in: what is on disk is known as well as it can be.
 func (s *supervisor) known() { s.lookedOnce.Do(func() { close(s.looked) }) }
 
@@ -132,6 +146,8 @@ func (s *supervisor) adopt(rec *record) {
 		return
 	case err == nil:
 		s.adopted(r, state)
+	case errors.Is(err, control.ErrIncompatible):
+		s.keepApart(r, err)
 	case !handle.Alive():
 		s.diedUnwatched(r)
 		return
@@ -153,9 +169,10 @@ func (s *supervisor) greet(ctx context.Context, r *run) (control.State, error) {
 		if err == nil {
 			state, err := client.State(ctx)
 			client.Close()
+			s.tellOld(client.Protocol())
 			return state, err
 		}
-		if errors.Is(err, control.ErrNotOurs) {
+		if errors.Is(err, control.ErrNotOurs) || errors.Is(err, control.ErrIncompatible) {
 			return control.State{}, err
 		}
 		select {
@@ -175,7 +192,10 @@ func (s *supervisor) adopted(r *run, state control.State) {
 		r.driver, r.sshPort, r.quietUntil = state.Driver, state.SSHPort, state.Offset
 		switch state.Phase {
 		case control.Running:
-			r.reached, r.runningSince, r.degraded = true, time.Now(), state.Errors
+			r.reached, r.runningSince, r.degraded = true, state.RunningSince, state.Errors
+			if r.runningSince.IsZero() {
+				r.runningSince = time.Now()
+			}
 			s.state = vm.Running
 		case control.Stopping:
 			r.stopping = true
@@ -183,6 +203,40 @@ func (s *supervisor) adopted(r *run, state control.State) {
 		default:
 			s.state = vm.Starting
 			s.progress = &vm.Progress{Stage: "Starting", Percent: -1}
+		}
+	})
+}
+
+// tellOld says what an agent of an older build cannot do.
+func (s *supervisor) tellOld(protocol int) {
+	lacks := control.Lacks(protocol)
+	if len(lacks) == 0 {
+		return
+	}
+	s.set(func() {
+		s.notice(vm.Notice{Reason: "OldAgent", Message: fmt.Sprintf("the agent of the VM is of an older build (protocol %d, where this one "+
+			"speaks %d). It does not %s. Restart the VM, when that suits you, to have a new one", protocol, control.Protocol, strings.Join(lacks, "; nor "))})
+	})
+}
+
+// keepApart keeps the VM of an agent that is ours and speaks no protocol of ours. Its journal tells what it is doing; whether it
+// lives is known by its identity, and it can be asked to stop by a signal.
+func (s *supervisor) keepApart(r *run, err error) {
+	s.log.Warn("an agent of another build is seen by its identity only", "agent", r.agent, "err", err)
+	events := journalOf(s.dir)
+	s.set(func() {
+		for _, event := range events {
+			r.replay(event)
+		}
+		r.apart, r.reached = true, true
+		if r.runningSince.IsZero() {
+			r.runningSince = time.Now()
+		}
+		r.degraded = []string{"the VM goes on, but its agent cannot be talked to, so that nothing is seen of it but whether it lives: " +
+			err.Error() + "; restart the VM, when that suits you, to have a new agent"}
+		s.state = vm.Running
+		if r.stopping {
+			s.state = vm.Stopping
 		}
 	})
 }
@@ -227,7 +281,13 @@ func (r *run) replay(event control.Event) {
 	if event.Status.Running && !r.reached {
 		r.reached, r.runningSince = true, event.Time
 	}
+	if event.Status.SSHLocalPort != 0 {
+		r.sshPort = event.Status.SSHLocalPort
+	}
 	if note := event.RDD; note != nil {
+		if note.Driver != nil {
+			r.driver = *note.Driver
+		}
 		r.stopping = r.stopping || note.Stopping
 		if note.Failure != "" {
 			r.told = note.Failure

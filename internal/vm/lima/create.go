@@ -12,11 +12,7 @@ func (s *supervisor) create(spec vm.Spec) error {
 		switch {
 		case s.state == vm.Creating && s.job.spec.Owner == spec.Owner && !s.job.discard:
 			return false, nil // joins, also with another template: that one is applied next
-		case s.unclear != nil:
-			select {
-			case s.again <- struct{}{}:
-			default: // it is about to
-			}
+		case s.lookAgain():
 			return false, nil
 		case s.state != vm.Absent && s.state != vm.Foreign:
 			return false, refusal(s.state)

@@ -195,11 +195,11 @@ func (s *supervisor) awaitRoom(ctx context.Context, who []instancedir.Inhabitant
 		who = found
 	}
 	_ = s.update(func() (bool, error) {
-		if ctx.Err() != nil || s.state != vm.Foreign {
-			return false, nil
+		changed := ctx.Err() == nil && s.state == vm.Foreign
+		if changed {
+			s.failure, s.failures = nil, 0
 		}
-		s.failure, s.failures = nil, 0
-		return true, nil
+		return changed, nil
 	})
 }
 

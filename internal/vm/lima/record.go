@@ -48,7 +48,6 @@ type record struct {
 
 // agentRecord is what it takes to talk to the agent.
 type agentRecord struct {
-	Protocol  int       `json:"protocol"`
 	Token     string    `json:"token"`
 	StartedAt time.Time `json:"startedAt"`
 }
@@ -76,7 +75,7 @@ func readRecord(dir instancedir.Dir) (*record, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("cannot understand the record %s: %w: %w", recordFile(dir), err, errUnusableRecord)
 	}
-	if r.Version != recordVersion {
+	if r.Version < 1 || r.Version > recordVersion {
 		return nil, fmt.Errorf("cannot use the record %s, of version %d where this build knows %d: %w", recordFile(dir), r.Version, recordVersion, errUnusableRecord)
 	}
 	return &r, nil

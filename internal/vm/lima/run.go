@@ -29,6 +29,7 @@ type run struct {
 	agent     process.Identity
 	record    agentRecord
 	adopted   bool
+	apart     bool          // it speaks no protocol of ours: it is seen by its identity, and asked by signals
 	exited    chan struct{} // closed when the agent has ended
 	connected chan struct{} // closed when client is set
 	alive     chan struct{} // sent to when the agent tells something while it starts
@@ -149,7 +150,7 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 	}
 	rec := s.recorded()
 	rec.Child = child.Identity()
-	rec.Agent = &agentRecord{Protocol: control.Protocol, Token: control.NewToken(), StartedAt: time.Now()}
+	rec.Agent = &agentRecord{Token: control.NewToken(), StartedAt: time.Now()}
 	if err := s.save(rec); err != nil {
 		return nil, errors.Join(err, child.stdin.Close()) // which ends it
 	}
@@ -231,6 +232,10 @@ func (s *supervisor) follow(ctx context.Context, r *run) {
 			s.connect(r, client)
 			from, err = s.events(ctx, r, client, from)
 			client.Close()
+		}
+		if errors.Is(err, control.ErrIncompatible) { // it is of a binary that was put in the place of ours
+			s.keepApart(r, err)
+			return
 		}
 		select {
 		case <-r.exited:

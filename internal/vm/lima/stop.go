@@ -68,6 +68,10 @@ func (s *supervisor) askToStop(r *run, at, deadline time.Time) {
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	if r.apart {
+		s.interrupt(r)
+		return
+	}
 	select {
 	case <-r.connected:
 	case <-r.exited:

@@ -166,7 +166,7 @@ func (s *supervisor) spawn(verb, log string, notes chan<- control.Note) (*child,
 
 // boot tells the child what to do. It waits until the child listens, or its pipe is closed.
 func (c *child) boot(boot control.Boot) {
-	boot.Protocol, boot.Instance = control.Protocol, c.s.dir.Name
+	boot.Speaks, boot.Instance = control.Spoken(), c.s.dir.Name
 	boot.RecordDir, boot.GuestAgentDir = c.s.dir.RecordDir(), c.s.driver.cfg.GuestAgentDir
 	if err := json.NewEncoder(c.stdin).Encode(boot); err != nil {
 		c.s.log.Debug("a child did not listen", "err", err) // its end tells why
