@@ -72,6 +72,9 @@ func TestDeletionSparesStrangers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if err := os.MkdirAll(dir.RecordDir(), 0o700); err != nil { // where the worker lives
+				t.Fatal(err)
+			}
 			to := &list{}
 			if err := removeInstance(t.Context(), dir, to); err != nil {
 				t.Fatal(err)

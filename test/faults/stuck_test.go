@@ -3,6 +3,8 @@ package faults
 import (
 	"context"
 	"fmt"
+	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -19,8 +21,8 @@ func TestDrainWithStuckVMs(t *testing.T) {
 	kinds := []standin.Faults{
 		deaf,
 		{IgnorePower: true},
-		{At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Hang}},
-		{At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Freeze}},
+		{IgnorePower: true, At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Hang}},
+		{IgnorePower: true, At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Freeze}},
 	}
 	for _, stuck := range []int{1, 20} {
 		t.Run(fmt.Sprint(stuck), func(t *testing.T) {
@@ -69,6 +71,48 @@ func TestDrainWithStuckVMs(t *testing.T) {
 				if boots := h.boots(name); len(boots) != 1 || boots[0] != (want == 0) {
 					t.Errorf("%s: boots %v, shut down: want %t", name, boots, want == 0)
 				}
+			}
+		})
+	}
+}
+
+// TestHungAgentsGuestIsShutDown: an agent that hangs, in whatever way, costs no guest what it had not written yet. Nobody waits
+// for the rest of the grace when the guest is down, and force was not used.
+func TestHungAgentsGuestIsShutDown(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		faults standin.Faults
+		frozen bool // by us, once it runs
+		adopt  bool // by the next daemon, which cannot talk to it
+		told   int  // that it had to be ended
+	}{
+		"takes requests and does nothing": {faults: standin.Faults{IgnoreStop: true, IgnoreSignals: true}},
+		"hangs when it is asked":          {faults: standin.Faults{At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Freeze}}, told: 1},
+		"frozen":                          {frozen: true, told: 1},
+		"mute for the next daemon":        {frozen: true, adopt: true, told: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			h.misbehave("one", test.faults)
+			got := h.run("one")
+			members := h.family("one")
+			if test.frozen {
+				h.must(exec.Command("/bin/kill", "-STOP", strconv.Itoa(got.Host.Agent.PID)).Run())
+			}
+			if test.adopt {
+				h.reopen() // it gives the agent its time, and then replaces it
+			} else {
+				h.must(h.driver.Stop("one", 20*time.Second))
+			}
+			h.reach("one", vm.Stopped)
+			h.expectGone(members)
+			h.expectTidy("one")
+			if boots := h.boots("one"); len(boots) != 1 || !boots[0] {
+				t.Errorf("boots %v, want one that was shut down", boots)
+			}
+			if hung, forced := h.noticed("one", "HungAgent"), h.noticed("one", "ForcedStop"); hung != test.told || forced != 0 {
+				t.Errorf("told %d times that the agent hung, %d times that force was used", hung, forced)
 			}
 		})
 	}

@@ -357,32 +357,3 @@ func (a *agent) end(cause error) {
 	}
 	_ = a.journal.Note(control.Note{Done: true})
 }
-
-// runDriver is the guest, and the process that carries it. It goes on when its agent dies, as QEMU does.
-func (s *standin) runDriver() error {
-	self, err := process.Self()
-	if err != nil {
-		return err
-	}
-	if err := s.step(context.Background(), DriverBegins); err != nil {
-		return err
-	}
-	if err := os.WriteFile(driverPID(s.dir), []byte(strconv.Itoa(self.PID)), 0o600); err != nil {
-		return err
-	}
-	if err := s.write("boot " + self.String()); err != nil {
-		return err
-	}
-	fmt.Println("up")
-	button := bufio.NewScanner(os.Stdin)
-	for button.Scan() {
-		if !s.faults.IgnorePower {
-			// What the guest had not written yet.
-			return s.write("shutdown " + self.String())
-		}
-	}
-	forever := make(chan os.Signal, 1)
-	signal.Notify(forever, syscall.SIGTERM)
-	<-forever
-	return nil
-}

@@ -225,14 +225,3 @@ func Boots(dir instancedir.Dir) ([]bool, error) {
 	}
 	return boots, nil
 }
-
-func driverPID(dir instancedir.Dir) string { return filepath.Join(dir.Path(), "qemu.pid") }
-
-func (s *standin) write(line string) error {
-	file, err := os.OpenFile(Disk(s.dir), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(line + "\n")
-	return errors.Join(err, file.Sync(), file.Close())
-}

@@ -7,6 +7,9 @@ type Type struct {
 	// Process is how the name of the process begins that carries the VM, for the time until the driver has written a PID
 	// file; empty where only that file tells.
 	Process string
+	// Monitor is the socket in the instance's directory on which QEMU takes commands; empty where nobody but the agent can ask
+	// the guest to shut down.
+	Monitor string
 	// InAgent: the VM is a part of its agent's process. Who the driver is need not be found out, the death of the agent is
 	// that of the VM, and nothing but the end of the agent can force the VM's.
 	InAgent bool
@@ -20,7 +23,7 @@ type Type struct {
 func Of(name string) Type {
 	switch name {
 	case "qemu":
-		return Type{Process: "qemu-system"}
+		return Type{Process: "qemu-system", Monitor: "qmp.sock"}
 	case "vz":
 		return Type{InAgent: true}
 	case "wsl2":

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/hostagent/vmtype"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -38,47 +40,102 @@ func (s *supervisor) stop(grace time.Duration) error {
 	})
 }
 
-// bringDown has the agent shut the VM down: it asks on the control socket, by a signal where that fails, and ends everything
-// by force when the grace, and what the agent needs on top, is over.
+// bringDown has the agent shut the VM down: it asks on the control socket, by a signal where that fails, then the guest itself,
+// and ends everything by force when the grace, and what the agent needs on top, is over.
 func (s *supervisor) bringDown(r *run, sooner <-chan struct{}) {
 	for {
 		s.mu.Lock()
 		at := r.stopAt
 		s.mu.Unlock()
 		deadline := at.Add(stopMargin)
-		s.askToStop(r, at, deadline)
-		timer := time.NewTimer(time.Until(deadline))
-		select {
-		case <-r.exited:
-		case <-s.driver.ctx.Done():
-		case <-sooner:
-			timer.Stop()
-			continue
-		case <-timer.C:
-			s.endByForce(r)
+		press := time.Now()
+		if s.askToStop(r, at, deadline) {
+			press = press.Add(time.Until(at) / 2) // an agent that took the request may hang all the same
 		}
-		timer.Stop()
-		return
+		if !s.awaitDown(r, at, press, sooner) {
+			return
+		}
 	}
 }
 
-// askToStop returns when the agent has taken the request, or at the deadline.
-func (s *supervisor) askToStop(r *run, at, deadline time.Time) {
-	ctx, cancel := context.WithDeadline(s.driver.ctx, deadline)
+// awaitDown waits for the end of a VM that was asked to stop, and sees to it. It tells whether the grace was shortened before.
+// At press the guest is asked without its agent, unless there is no grace left.
+func (s *supervisor) awaitDown(r *run, at, press time.Time, sooner <-chan struct{}) bool {
+	ctx, cancel := context.WithDeadline(s.driver.ctx, at.Add(stopMargin))
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, askTimeout)
+	down := make(chan struct{})
+	if socket := s.monitor(); press.Before(at) && socket != "" {
+		_ = s.driver.background(func() {
+			if s.shutDownWithoutAgent(ctx, socket, press) {
+				close(down)
+			}
+		})
+	}
+	select {
+	case <-r.exited:
+	case <-sooner:
+		return true
+	case <-down:
+		s.endHung(r)
+	case <-ctx.Done():
+		if s.driver.ctx.Err() == nil {
+			s.endByForce(r)
+		}
+	}
+	return false
+}
+
+// monitor is where the guest can be asked to shut down without its agent; empty where it cannot.
+func (s *supervisor) monitor() string {
+	rec := s.recorded()
+	if rec.Instance == nil || vmtype.Of(rec.Instance.VMType).Monitor == "" {
+		return ""
+	}
+	return filepath.Join(s.dir.Path(), vmtype.Of(rec.Instance.VMType).Monitor)
+}
+
+// shutDownWithoutAgent tells whether the guest went down.
+func (s *supervisor) shutDownWithoutAgent(ctx context.Context, socket string, press time.Time) bool {
+	select {
+	case <-time.After(time.Until(press)):
+	case <-ctx.Done():
+		return false
+	}
+	err := powerDown(ctx, socket)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("cannot shut the guest down without its agent", "err", err)
+	}
+	return err == nil
+}
+
+// endHung ends an agent that does not notice that its VM is down. Nothing is lost with it.
+func (s *supervisor) endHung(r *run) {
+	select {
+	case <-r.exited:
+		return
+	case <-time.After(stopMargin):
+	}
+	s.set(func() {
+		s.notice(vm.Notice{Warning: true, Reason: "HungAgent", Message: "the agent of the VM hung; the guest was shut down without it"})
+	})
+	s.endAll(r)
+}
+
+// askToStop tells whether the agent has taken the request. It leaves time for other ways where it does not answer.
+func (s *supervisor) askToStop(r *run, at, deadline time.Time) bool {
+	ctx, cancel := context.WithTimeout(s.driver.ctx, min(askTimeout, time.Until(deadline)/4))
 	defer cancel()
 	if r.apart {
 		s.interrupt(r)
-		return
+		return true
 	}
 	select {
 	case <-r.connected:
 	case <-r.exited:
-		return
+		return true
 	case <-ctx.Done():
 		s.interrupt(r)
-		return
+		return false
 	}
 	s.mu.Lock()
 	client := r.client
@@ -86,7 +143,9 @@ func (s *supervisor) askToStop(r *run, at, deadline time.Time) {
 	if err := client.Stop(ctx, max(0, time.Until(at))); err != nil {
 		s.log.Warn("the agent did not take the request to stop", "err", err)
 		s.interrupt(r)
+		return false
 	}
+	return true
 }
 
 // interrupt is what is left to ask an agent with that does not answer.
@@ -101,10 +160,15 @@ func (s *supervisor) interrupt(r *run) {
 	}
 }
 
-// endByForce ends the agent and everything that it has started. What cannot be ended now is tried again when the agent is
-// gone, before the instance is told to be stopped.
+// endByForce ends the VM while its guest is up.
 func (s *supervisor) endByForce(r *run) {
 	s.set(func() { r.forced = true })
+	s.endAll(r)
+}
+
+// endAll ends the agent and everything that it has started. What cannot be ended now is tried again when the agent is gone,
+// before the instance is told to be stopped.
+func (s *supervisor) endAll(r *run) {
 	for {
 		err := s.endFamily(s.driver.ctx)
 		if err == nil {
