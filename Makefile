@@ -32,8 +32,9 @@ generate: ## Generate deepcopy code, CRDs and the command reference
 e2e: ## Only the tests that boot VMs, among them the real binary end to end
 	@scripts/test e2e
 
-soak: ## Kill daemon, agents and drivers of stand-ins at random: ROUNDS=200, SEED=
-	@go test -count=1 -timeout 0 -run '^TestSoak$$' ./test/faults -v -args -rounds=$(or $(ROUNDS),200) $(if $(SEED),-seed=$(SEED))
+soak: ## Kill daemon, agents and drivers at random: ROUNDS=200, SEED=, REAL=n for n real VMs among the stand-ins
+	@$(if $(REAL),scripts/build)
+	@CGO_ENABLED=0 go test -count=1 -timeout 0 -run '^TestSoak$$' ./test/faults -v -args -rounds=$(or $(ROUNDS),200) -real=$(or $(REAL),0) $(if $(SEED),-seed=$(SEED))
 
 bench: ## Measure start-up, memory, size and VM times against Lima alone; a table, and JSON
 	@scripts/setup

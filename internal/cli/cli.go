@@ -28,7 +28,9 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// Executable is the path of this program, for the processes that it starts.
 	Executable string
-	Version    string
+	// Agents is the program that has the commands of internal/hostagent; empty means Executable.
+	Agents  string
+	Version string
 	// Extra commands, mounted as they are: the hidden ones that are child processes of the daemon.
 	Extra []*cobra.Command
 }

@@ -77,7 +77,7 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
 		out = logs
 	}
 	return daemon.Serve(cmd.Context(), daemon.Config{
-		Instance: inst, Settings: settings, Session: sessionFlags(cmd), Version: a.Version, Executable: a.Executable,
+		Instance: inst, Settings: settings, Session: sessionFlags(cmd), Version: a.Version, Executable: a.Executable, Agents: a.Agents,
 		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
 		Log:      daemon.NewLogger(out, level),
 		Logs:     logs,

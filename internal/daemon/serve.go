@@ -26,9 +26,11 @@ type Config struct {
 	// Session are the flags that Settings owe to this session, for a restart that keeps them.
 	Session []string
 	Version string
-	// Executable is rdd itself, which runs as the agents of VMs, too. Environ is their environment.
+	// Executable is rdd itself.
 	Executable string
-	Environ    []string
+	// Agents is the program that runs as the agents of VMs; empty means Executable. Environ is their environment.
+	Agents  string
+	Environ []string
 	Log        *slog.Logger
 	// Logs are the files that a daemon in the background logs to; nil in the foreground.
 	Logs *Logs

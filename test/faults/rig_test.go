@@ -22,10 +22,27 @@ import (
 )
 
 // patience bounds each wait. It only decides how long a broken driver takes to fail.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
-// program is what the driver starts in place of rdd.
-var program string
+var (
+	// program is what the driver starts in place of rdd.
+	program string
+	// workshop is where it was built, and daemons are.
+	workshop string
+)
+
+// buildDaemon builds the daemon of test/daemon, once.
+var buildDaemon = sync.OnceValues(func() (string, error) { return build("") })
+
+// build builds the daemon with a tag, and the stand-in beside it, as the product is built: most of it has been compiled then.
+func build(tag string) (string, error) {
+	dir := filepath.Join(workshop, "daemon-"+tag)
+	command := exec.Command("bash", "-c", `cd ../.. && . scripts/env && go build -tags "$1" -o "$2/" ./test/daemon ./test/standin`, "build", tag, dir)
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the daemon: %w\n%s", err, output)
+	}
+	return filepath.Join(dir, "daemon"), nil
+}
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == serveVerb {
@@ -49,7 +66,7 @@ func buildAndRun(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "standin")
+	program, workshop = filepath.Join(dir, "standin"), dir
 	build := exec.Command("go", "build", "-o", program, "../standin")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
