@@ -17,6 +17,9 @@ type Command struct {
 	Stdin, Stdout, Stderr *os.File
 	// ExtraFiles are inherited too. The child gets at them with ExtraFile; on Unix, ExtraFiles[i] is descriptor 3+i.
 	ExtraFiles []*os.File
+	// WithThread has the child killed as soon as the thread that started it ends, as all do when the caller dies: for helpers
+	// of a moment, which nobody would look for. The caller holds the thread by runtime.LockOSThread. Linux only.
+	WithThread bool
 }
 
 // Child is a process that this process has started. It is reaped as soon as it ends.
@@ -28,7 +31,7 @@ type Child struct {
 }
 
 // Start runs cmd in a session and a process group of its own, without a controlling terminal. The child's life is bound to
-// nothing: neither to a context nor to its parent's life. The caller may close its files as soon as Start returns.
+// nothing, unless WithThread says so: neither to a context nor to its parent's life. The caller may close its files as soon as Start returns.
 func Start(cmd Command) (*Child, error) {
 	proc, err := start(cmd)
 	if err != nil {

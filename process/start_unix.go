@@ -18,7 +18,7 @@ func start(cmd Command) (*os.Process, error) {
 		Dir:   cmd.Dir,
 		Env:   environment(cmd),
 		Files: append(files, cmd.ExtraFiles...),
-		Sys:   &syscall.SysProcAttr{Setsid: true},
+		Sys:   attributes(cmd),
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -114,24 +116,23 @@ func KVM(ctx context.Context, arch string, env []string) string {
 }
 
 func runGuest(ctx context.Context, program string, guest guest, env []string) (output string, err error) {
-	dir, err := os.MkdirTemp("", "rdd-kvm-")
+	// A daemon that dies during the probe leaves neither a file nor a QEMU behind, which would be halted for ever.
+	firmware, err := inMemory(guest.image())
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
-	firmware := filepath.Join(dir, "firmware")
-	if err := os.WriteFile(firmware, guest.image(), 0o600); err != nil {
-		return "", err
-	}
+	defer firmware.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	reader, stderr, err := os.Pipe()
 	if err != nil {
 		return "", err
 	}
 	defer reader.Close()
 	child, err := process.Start(process.Command{
-		Path: program, Env: env, Stderr: stderr,
+		Path: program, Env: env, Stderr: stderr, ExtraFiles: []*os.File{firmware}, WithThread: true,
 		Args: append([]string{program, "-accel", "kvm", "-cpu", "host", "-m", "16", "-display", "none", "-nodefaults", "-no-user-config",
-			"-no-reboot", "-bios", firmware}, guest.args...),
+			"-no-reboot", "-bios", "/dev/fd/3"}, guest.args...),
 	})
 	_ = stderr.Close()
 	if err != nil {
@@ -158,6 +159,19 @@ func runGuest(ctx context.Context, program string, guest guest, env []string) (o
 		return "", nil
 	}
 	return <-said, err
+}
+
+// inMemory returns a file that is in no directory.
+func inMemory(content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("firmware", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a file in memory: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "firmware")
+	if _, err := file.Write(content); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // listen returns the beginning of what a guest's QEMU says. After an error of KVM's, QEMU keeps the guest halted for a debugger:
