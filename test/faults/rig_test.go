@@ -355,7 +355,7 @@ func (h *host) locks(name string) (held []string) {
 // neighbour starts a process that has nothing to do with rdd, and fails the test if it has ended before that.
 func neighbour(t *testing.T) process.Identity {
 	t.Helper()
-	child, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000"}})
+	child, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000000"}})
 	if err != nil {
 		t.Fatal(err)
 	}

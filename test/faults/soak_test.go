@@ -1,9 +1,11 @@
 package faults
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -83,11 +85,27 @@ func TestSoak(t *testing.T) {
 	for _, name := range names {
 		s.expectTidy(name)
 	}
+	s.expectNobody()
 	s.must(daemon.Remove(t.Context(), s.cfg))
 }
 
 func wantRunning(running bool) func(*v1alpha1.LimaVM) {
 	return func(obj *v1alpha1.LimaVM) { obj.Spec.Running = running }
+}
+
+// expectNobody fails for each process of the site that is left, whoever started it: all have its home directory in common.
+func (s *site) expectNobody() {
+	s.Helper()
+	entries, err := filepath.Glob("/proc/[0-9]*/environ")
+	s.must(err)
+	for _, entry := range entries {
+		environ, err := os.ReadFile(entry)
+		if err != nil || !bytes.Contains(environ, []byte("HOME="+s.top+"\x00")) {
+			continue
+		}
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(entry), "cmdline"))
+		s.Errorf("left running: %s: %q", filepath.Base(filepath.Dir(entry)), bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
+	}
 }
 
 // soak is a site to which things happen.
@@ -120,7 +138,7 @@ func (s *soak) round(round int, names []string) {
 		all = append(all, s.subject(name, mark))
 	}
 	// Without a new daemon now and then, failures add up to long pauses before the next attempt.
-	killed := s.spared == 2 || s.random.IntN(2) == 0
+	killed := s.spared == 2 || s.random.IntN(3) == 0
 	again := killed && s.random.IntN(4) == 0
 	what := fmt.Sprintf("round %d of -seed=%d: daemon killed %t, again %t", round, *seed, killed, again)
 	for _, v := range all {
