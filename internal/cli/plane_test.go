@@ -80,9 +80,10 @@ func newPlane(t *testing.T) *plane {
 	admission, err := limavm.NewAdmission(limavm.AdmissionConfig{Templates: templates, MaxNameLength: 40})
 	p.must(err)
 	quiet := slog.New(slog.DiscardHandler)
+	metrics := limavm.NewMetrics()
 	server, err := controlplane.Start(t.Context(), controlplane.Config{
 		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), CRDs: crds, Version: "v1.2.3", Log: quiet,
-		Admission: []controlplane.Admission{admission},
+		Admission: []controlplane.Admission{admission}, Metrics: metrics,
 	})
 	p.must(err)
 	t.Cleanup(func() {
@@ -97,7 +98,7 @@ func newPlane(t *testing.T) *plane {
 	admission.SetReader(manager.GetAPIReader())
 	changes := limavm.NewChanges()
 	driver := vmfake.New(vmfake.Config{Machine: p.machine, Notify: changes.Notify})
-	p.must(limavm.SetupWithManager(manager, limavm.Config{Driver: driver, Templates: templates, Changes: changes, Log: quiet}))
+	p.must(limavm.SetupWithManager(manager, limavm.Config{Driver: driver, Templates: templates, Changes: changes, Metrics: metrics, Log: quiet}))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(ctx) }()

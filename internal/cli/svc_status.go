@@ -27,6 +27,12 @@ type serviceStatus struct {
 	Address   string         `json:"address,omitempty"`
 	StartedAt *time.Time     `json:"startedAt,omitempty"`
 	VMs       map[string]int `json:"vms,omitempty"`
+	// Restarts is how often the VMs came to run in their lives.
+	Restarts *int `json:"restarts,omitempty"`
+	// ForcedStops and ForeignProcesses are those since the daemon started: VMs that were ended by force, and PID files that
+	// named a process which is not ours.
+	ForcedStops      *int `json:"forcedStops,omitempty"`
+	ForeignProcesses *int `json:"foreignProcesses,omitempty"`
 	// Problem tells why the VMs could not be counted.
 	Problem string `json:"problem,omitempty"`
 	// Notice tells that the daemon is not this program, and how to replace it.
@@ -80,7 +86,7 @@ func (a *app) statusOf(ctx context.Context, inst instance.Instance) (*serviceSta
 	status.PID, status.Version, status.Address = record.PID, record.Version, record.Address
 	status.StartedAt, status.Notice = &record.StartedAt, a.outdated(record)
 	if status.Ready {
-		if status.VMs, err = countVMs(ctx, inst); err != nil {
+		if err := status.count(ctx, inst); err != nil {
 			status.Problem = describe(err)
 		}
 	}
@@ -96,22 +102,31 @@ func (a *app) outdated(record *daemon.Record) string {
 	return fmt.Sprintf("The daemon runs %s, this is version %s: \"rdd svc restart\" replaces it and leaves the VMs running", other, a.Version)
 }
 
-func countVMs(ctx context.Context, inst instance.Instance) (map[string]int, error) {
+// count asks the API how the VMs are, and how they fared.
+func (s *serviceStatus) count(ctx context.Context, inst instance.Instance) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	api, err := connect(inst)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var list v1alpha1.LimaVMList
 	if err := api.List(ctx, &list); err != nil {
-		return nil, fmt.Errorf("cannot count the VMs: %w", err)
+		return fmt.Errorf("cannot count the VMs: %w", err)
 	}
-	phases := map[string]int{}
+	phases, restarts := map[string]int{}, 0
 	for i := range list.Items {
 		phases[phaseOf(&list.Items[i])]++
+		restarts += int(list.Items[i].Status.RestartCount)
 	}
-	return phases, nil
+	s.VMs, s.Restarts = phases, &restarts
+	const forced, foreign = "rdd_limavm_forced_stops_total", "rdd_limavm_foreign_processes_total"
+	counters, err := readCounters(ctx, inst, forced, foreign)
+	if err != nil {
+		return err
+	}
+	s.ForcedStops, s.ForeignProcesses = counters[forced], counters[foreign]
+	return nil
 }
 
 func (s *serviceStatus) rows() [][]string {
@@ -138,11 +153,20 @@ func (s *serviceStatus) rows() [][]string {
 	for _, row := range [][]string{
 		{"instance", s.Instance}, {"created", strconv.FormatBool(s.Created)}, {"running", strconv.FormatBool(s.Running)},
 		{"ready", strconv.FormatBool(s.Ready)}, {"pid", pid}, {"version", s.Version}, {"address", s.Address},
-		{"started", started}, {"vms", vms},
+		{"started", started}, {"vms", vms}, {"restarts", number(s.Restarts)}, {"forced stops", number(s.ForcedStops)},
+		{"foreign processes", number(s.ForeignProcesses)},
 	} {
 		if row[1] != "" {
 			rows = append(rows, row)
 		}
 	}
 	return rows
+}
+
+// number is empty for what is not known.
+func number(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
 }

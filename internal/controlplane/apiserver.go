@@ -84,6 +84,7 @@ func newAPIServer(cfg *Config, creds *credentials, listener net.Listener, s *sto
 	if err := cl.crdInformer.Informer().SetTransform(withoutPeers); err != nil {
 		return nil, fmt.Errorf("cannot set up the cache of resource definitions: %w", err)
 	}
+	installMetrics(server, cfg.Metrics)
 	installDiscovery(server, cl.crdInformer.Lister())
 	run := prepareRun(server)
 
@@ -117,6 +118,7 @@ func genericConfig(cfg *Config, creds *credentials, listener net.Listener, s *st
 		return nil, err
 	}
 	c.OpenAPIV3Config = openAPIConfig()
+	c.EnableMetrics = false // installMetrics does it
 
 	// One user, one host: nothing here has to be counted to share it fairly.
 	c.StorageObjectCountTracker = nil

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	admissionv1 "k8s.io/api/admission/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,8 @@ type Config struct {
 	Admission []Admission
 	// Version of rdd itself. It ends up in the build metadata of the server's version.
 	Version string
+	// Metrics are served on /metrics, with those of the API server; nil means none.
+	Metrics prometheus.Gatherer
 	// EventTTL is how long events are kept; 0 means an hour. The store counts in whole seconds.
 	EventTTL time.Duration
 	// Log gets what this package has to say. What Kubernetes' own code logs goes to klog, kine's to logrus.

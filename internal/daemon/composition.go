@@ -33,6 +33,7 @@ type composition struct {
 	cfg     Config
 	port    int
 	server  *controlplane.Server
+	metrics *limavm.Metrics
 	changes *limavm.Changes
 	driver  vm.Driver
 	admit   *limavm.Admission
@@ -67,12 +68,14 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 		return nil, err
 	}
 	inst := c.cfg.Instance
+	c.metrics = limavm.NewMetrics()
 	c.server, err = controlplane.Start(ctx, controlplane.Config{
 		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), Port: c.port,
 		DatastoreEndpoint: c.cfg.Settings.DatastoreEndpoint,
 		CRDs:              crds,
 		Admission:         []controlplane.Admission{c.admit},
 		Version:           c.cfg.Version,
+		Metrics:           c.metrics,
 		Log:               c.cfg.Log.With("part", "controlplane"),
 	})
 	if err != nil {
@@ -110,7 +113,7 @@ func (c *composition) startControllers(ctx context.Context) (<-chan error, error
 	c.admit.SetReader(manager.GetAPIReader())
 	if runs(c.cfg.Settings.Controllers, limavm.Name) {
 		err := limavm.SetupWithManager(manager, limavm.Config{
-			Driver: c.driver, Changes: c.changes, Log: log,
+			Driver: c.driver, Changes: c.changes, Metrics: c.metrics, Log: log,
 			Templates: limavm.Templates{Validate: template.Validate, MergeParams: template.MergeParams},
 		})
 		if err != nil {

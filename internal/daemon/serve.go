@@ -31,7 +31,7 @@ type Config struct {
 	// Agents is the program that runs as the agents of VMs; empty means Executable. Environ is their environment.
 	Agents  string
 	Environ []string
-	Log        *slog.Logger
+	Log     *slog.Logger
 	// Logs are the files that a daemon in the background logs to; nil in the foreground.
 	Logs *Logs
 	// Announce tells whoever launched this process; nil for a daemon in the foreground.

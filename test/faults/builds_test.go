@@ -88,9 +88,9 @@ func TestSpecChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.launch()
-	s.make()
-	s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	before := s.awaitPhase(v1alpha1.PhaseRunning)
+	s.make("one")
+	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+	before := s.awaitPhase("one", v1alpha1.PhaseRunning)
 	// meanwhile has a daemon without controllers take the requests, and the next one find them.
 	meanwhile := func(ask func()) {
 		t.Helper()
@@ -103,33 +103,33 @@ func TestSpecChangedMeanwhile(t *testing.T) {
 		s.launch()
 	}
 	meanwhile(func() {})
-	got := s.awaitVM("an adoption", func(obj *v1alpha1.LimaVM) bool { return obj.Status.Host != nil && obj.Status.Host.Adopted })
+	got := s.awaitVM("one", "an adoption", func(obj *v1alpha1.LimaVM) bool { return obj.Status.Host != nil && obj.Status.Host.Adopted })
 	if got.Status.Host.Identity != before.Status.Host.Identity || got.Status.RestartCount != 1 {
 		t.Errorf("host %+v, %d restarts; it was %+v", got.Status.Host, got.Status.RestartCount, before.Status.Host)
 	}
 	meanwhile(func() {
-		s.patch(func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
+		s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
 	})
-	got = s.awaitVM("a restart", func(obj *v1alpha1.LimaVM) bool { return obj.Status.RestartCount == 2 && len(obj.Annotations) == 0 })
+	got = s.awaitVM("one", "a restart", func(obj *v1alpha1.LimaVM) bool { return obj.Status.RestartCount == 2 && len(obj.Annotations) == 0 })
 	meanwhile(func() {
 		owned := &corev1.ConfigMap{}
 		s.must(s.api.Get(t.Context(), client.ObjectKey{Namespace: got.Namespace, Name: got.TemplateConfigMapName()}, owned))
 		owned.Data[v1alpha1.TemplateKey] = strings.Replace(owned.Data[v1alpha1.TemplateKey], "cpus: 2", "cpus: 1", 1)
 		s.must(s.api.Update(t.Context(), owned))
 	})
-	got = s.awaitVM("another template", func(obj *v1alpha1.LimaVM) bool {
+	got = s.awaitVM("one", "another template", func(obj *v1alpha1.LimaVM) bool {
 		return obj.Status.RestartCount == 3 && obj.Status.AppliedTemplate != got.Status.AppliedTemplate
 	})
-	meanwhile(func() { s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = false }) })
-	s.awaitPhase(v1alpha1.PhaseStopped)
+	meanwhile(func() { s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = false }) })
+	s.awaitPhase("one", v1alpha1.PhaseStopped)
 	if boots := s.boots("one"); len(boots) != 3 || !boots[0] || !boots[1] || !boots[2] {
 		t.Errorf("boots %v, want three that were shut down", boots)
 	}
 	s.expectTidy("one")
-	s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	s.awaitPhase(v1alpha1.PhaseRunning)
+	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+	s.awaitPhase("one", v1alpha1.PhaseRunning)
 	members := s.family("one")
-	meanwhile(func() { s.must(s.api.Delete(t.Context(), s.get())) })
-	s.awaitVM("a deletion", func(obj *v1alpha1.LimaVM) bool { return obj == nil })
+	meanwhile(func() { s.must(s.api.Delete(t.Context(), s.get("one"))) })
+	s.awaitVM("one", "a deletion", func(obj *v1alpha1.LimaVM) bool { return obj == nil })
 	s.expectGone(members)
 }

@@ -17,14 +17,14 @@ func TestReset(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.launch()
-	s.make()
-	s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	s.awaitPhase(v1alpha1.PhaseRunning)
+	s.make("one")
+	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+	s.awaitPhase("one", v1alpha1.PhaseRunning)
 	members := s.family("one")
 	if err := daemon.Reset(t.Context(), s.cfg); !errors.Is(err, daemon.ErrRunning) {
 		t.Errorf("under a living daemon: %v, want ErrRunning", err)
 	}
-	if got := s.get(); got == nil || got.Status.Phase != v1alpha1.PhaseRunning || len(s.family("one")) != len(members) {
+	if got := s.get("one"); got == nil || got.Status.Phase != v1alpha1.PhaseRunning || len(s.family("one")) != len(members) {
 		t.Errorf("a refused reset has touched the VM: %+v", got)
 	}
 	port := s.address()
@@ -37,13 +37,13 @@ func TestReset(t *testing.T) {
 		}
 	}
 	s.launch()
-	if s.get() != nil {
+	if s.get("one") != nil {
 		t.Error("the VM's object is still there")
 	}
 	if now := s.address(); now != port {
 		t.Errorf("the API was at %s, and is at %s", port, now)
 	}
-	s.make() // the name is free, and so is the directory
+	s.make("one") // the name is free, and so is the directory
 }
 
 // address is where the daemon serves.

@@ -24,18 +24,22 @@ type Changes struct {
 
 	mu      sync.Mutex
 	pending map[string]struct{}
-	wake    chan struct{} // has room for one
+	since   map[string]time.Time // when the first change of a name was told that has not been looked at
+	wake    chan struct{}        // has room for one
 }
 
 // NewChanges makes a Changes; give its Notify to the driver.
 func NewChanges() *Changes {
-	return &Changes{pending: map[string]struct{}{}, wake: make(chan struct{}, 1)}
+	return &Changes{pending: map[string]struct{}{}, since: map[string]time.Time{}, wake: make(chan struct{}, 1)}
 }
 
 // Notify tells that something about the instance called name has changed. It never blocks.
 func (c *Changes) Notify(name string) {
 	c.mu.Lock()
 	c.pending[name] = struct{}{}
+	if _, ok := c.since[name]; !ok {
+		c.since[name] = time.Now()
+	}
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -71,10 +75,22 @@ func (c *Changes) deliver(ctx context.Context, queue workqueue.TypedRateLimiting
 			time.AfterFunc(longestRetry, func() { c.Notify(name) })
 			continue
 		}
+		if len(objects.Items) == 0 {
+			c.answer(name)
+		}
 		for i := range objects.Items {
 			queue.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&objects.Items[i])})
 		}
 	}
+}
+
+// answer tells since when a change of a name has been waiting for the look that is taken now.
+func (c *Changes) answer(name string) (since time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, ok = c.since[name]
+	delete(c.since, name)
+	return since, ok
 }
 
 // String names the source in the controller's log.

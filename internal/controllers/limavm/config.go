@@ -52,6 +52,8 @@ type Config struct {
 	Changes *Changes
 	// Reader reads from the API server, not from a cache; default: that of the manager.
 	Reader client.Reader
+	// Metrics default: some that nobody gathers.
+	Metrics *Metrics
 	// Clock default: the real one.
 	Clock clock.PassiveClock
 	Log   *slog.Logger
@@ -64,6 +66,9 @@ func (c *Config) check(mgr manager.Manager) error {
 	}
 	if c.Reader == nil {
 		c.Reader = mgr.GetAPIReader()
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
@@ -124,7 +129,9 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 	if _, err := mgr.GetCache().GetInformer(context.Background(), &corev1.ConfigMap{}, cache.BlockUntilSynced(false)); err != nil {
 		return fmt.Errorf("cannot watch the templates of LimaVMs: %w", err)
 	}
-	cfg.Changes.reader = mgr.GetCache()
+	var reader client.Reader = mgr.GetCache()
+	cfg.Changes.reader = reader
+	cfg.Metrics.reader.Store(&reader)
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		For(&v1alpha1.LimaVM{}).

@@ -45,6 +45,7 @@ type daemon struct {
 	machine *vmfake.Machine
 	clock   *clocktesting.FakePassiveClock // nil: the real one
 	driver  *vmfake.Driver
+	metrics *limavm.Metrics
 	stop    func() // ends controller and driver; the machine goes on
 
 	namespace string // that get, await and the like look into
@@ -125,7 +126,8 @@ func (d *daemon) start(unverified bool) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	cfg := limavm.Config{Driver: d.driver, Templates: templates(), Changes: changes, Log: log}
+	d.metrics = limavm.NewMetrics()
+	cfg := limavm.Config{Driver: d.driver, Templates: templates(), Changes: changes, Metrics: d.metrics, Log: log}
 	if d.clock != nil {
 		cfg.Clock = clock.PassiveClock(d.clock)
 	}

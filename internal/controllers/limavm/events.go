@@ -25,6 +25,7 @@ func (r *Reconciler) tell(ctx context.Context, v *visit, saved bool) {
 		news = changes(v.before, v.obj.Status, v.facts)
 	}
 	for _, notice := range append(news, v.observed.Notices...) {
+		r.cfg.Metrics.told(notice.Reason)
 		// Events are never read here: consistency would bring all of them into the cache.
 		err := r.Create(ctx, r.event(v.obj, notice), client.DisableReadYourWritesConsistency)
 		if err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {

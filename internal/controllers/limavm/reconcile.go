@@ -39,6 +39,11 @@ type Reconciler struct {
 
 // Reconcile looks at one LimaVM and does the next thing.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	begun := time.Now()
+	if since, ok := r.cfg.Changes.answer(req.Name); ok {
+		r.cfg.Metrics.delivery.Observe(begun.Sub(since).Seconds())
+	}
+	defer func() { r.cfg.Metrics.reconcile.Observe(time.Since(begun).Seconds()) }()
 	result, err := r.reconcile(ctx, req)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctrl.Result{}, nil // the daemon ends, and whatever went wrong with it
@@ -50,6 +55,7 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 	obj := &v1alpha1.LimaVM{}
 	switch err := r.Get(ctx, req.NamespacedName, obj); {
 	case apierrors.IsNotFound(err):
+		r.cfg.Metrics.forget(req.Name)
 		return ctrl.Result{}, r.releaseOrphan(ctx, req)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("cannot read LimaVM %s: %w", req, err)
@@ -58,6 +64,7 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v.facts, err = r.observe(ctx, obj); err != nil {
 		return ctrl.Result{}, err
 	}
+	r.cfg.Metrics.seen(obj.Name, v.observed)
 	step := decide(v.want, v.got)
 	defer func() {
 		// What has been done is reported, even if the daemon ends now.
@@ -75,7 +82,10 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v.got.held {
 		result.RequeueAfter = max(v.nextTry.Sub(r.cfg.Clock.Now()), time.Millisecond)
 	}
-	return result, r.act(ctx, v, step)
+	if err = r.act(ctx, v, step); err == nil {
+		r.cfg.Metrics.requested(obj.Name, step)
+	}
+	return result, err
 }
 
 // visit is one reconcile of one object.
