@@ -1,5 +1,3 @@
-//go:build unix
-
 // Command daemon is rdd, all of it but the VMs: these are stand-ins, run by the program "standin" beside it. Tests and
 // benchmarks use it for what takes many VMs, or deaths that real ones are too slow for.
 package main

@@ -51,10 +51,10 @@ func TestSoak(t *testing.T) {
 		names = append(names, fmt.Sprintf("real%d", i))
 	}
 	if *reals > 0 {
-		real, err := filepath.Abs("../../bin/rdd")
+		rdd, err := filepath.Abs("../../bin/rdd")
 		s.must(err)
-		s.rdd = real
-		s.cfg.Environ = append(s.cfg.Environ, "RDD_STANDIN_REAL="+real)
+		s.rdd = rdd
+		s.cfg.Environ = append(s.cfg.Environ, "RDD_STANDIN_REAL="+rdd)
 	}
 	names = append(names, "one", "two", "three")
 	s.launch()

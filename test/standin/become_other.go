@@ -5,4 +5,4 @@ package main
 import "errors"
 
 // become replaces this program by another, in the same process.
-func become(string, []string) error { return errors.ErrUnsupported }
+func become(string, []string, []string) error { return errors.ErrUnsupported }

@@ -4,12 +4,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 )
 
 // become replaces this program by another, in the same process.
-func become(program string, args []string) error {
-	err := syscall.Exec(program, append([]string{program}, args...), os.Environ())
+func become(program string, args, environ []string) error {
+	err := syscall.Exec(program, append([]string{program}, args...), environ)
 	return fmt.Errorf("cannot become %s: %w", program, err)
 }

@@ -20,7 +20,7 @@ const (
 func main() {
 	args := os.Args[1:]
 	if rdd := os.Getenv(realVariable); rdd != "" && len(args) == 3 && strings.HasPrefix(args[2], realPrefix) {
-		fail(become(rdd, args))
+		fail(become(rdd, args, os.Environ()))
 	}
 	if err := standin.Main(context.Background(), args); err != nil {
 		fail(err)
