@@ -37,6 +37,12 @@ func (c checker) create(ctx context.Context, obj *v1alpha1.LimaVM) error {
 	if problem := c.nameProblem(obj.Name); problem != "" {
 		return invalid(obj, kindLimaVM, fieldName, problem)
 	}
+	switch err := c.Get(ctx, client.ObjectKeyFromObject(obj), &v1alpha1.LimaVM{}); {
+	case err == nil:
+		return nil // the store refuses it, in the words that clients know: AlreadyExists
+	case !apierrors.IsNotFound(err):
+		return cannotCheck(err)
+	}
 	if err := c.unique(ctx, obj); err != nil {
 		return err
 	}

@@ -96,6 +96,14 @@ func TestAdmissionOfNewVMs(t *testing.T) {
 			refused(t, d.client.Create(t.Context(), test.obj), unprocessable, test.parts...)
 		})
 	}
+	t.Run("what exists", func(t *testing.T) {
+		d.await("dev", "copy of its template", func(obj *v1alpha1.LimaVM) bool { return obj.Status.TemplateConfigMap != "" })
+		for _, options := range [][]client.CreateOption{{client.DryRunAll}, nil} {
+			if err := d.client.Create(t.Context(), newVM("dev"), options...); !apierrors.IsAlreadyExists(err) {
+				t.Errorf("made again: %v", err)
+			}
+		}
+	})
 	t.Run("the longest name", func(t *testing.T) {
 		d.must(d.client.Create(t.Context(), newVM(strings.Repeat("x", maxNameLength))))
 	})

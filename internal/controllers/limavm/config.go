@@ -145,7 +145,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 			NewQueue:              newQueue,
 			ReconciliationTimeout: reconcileTimeout,
 		}).
-		Complete(&Reconciler{Client: mgr.GetClient(), cfg: cfg})
+		Complete(&Reconciler{Client: mgr.GetClient(), cfg: cfg, began: cfg.Clock.Now()})
 	if err != nil {
 		return fmt.Errorf("cannot set up the LimaVM controller: %w", err)
 	}

@@ -75,8 +75,9 @@ func changes(before, after v1alpha1.LimaVMStatus, f facts) []vm.Notice {
 	}
 	crashed := is.running.Reason == v1alpha1.ReasonCrashed || is.running.Reason == v1alpha1.ReasonBackOff
 	wasCrashed := was.running.Reason == v1alpha1.ReasonCrashed || was.running.Reason == v1alpha1.ReasonBackOff
-	adopted := after.Host != nil && after.Host.Adopted &&
-		(before.Host == nil || !before.Host.Adopted || was.running.Status == metav1.ConditionUnknown)
+	anew := was.running.Status == metav1.ConditionUnknown ||
+		was.running.Status == metav1.ConditionTrue && !was.running.LastTransitionTime.Equal(&is.running.LastTransitionTime)
+	adopted := after.Host != nil && after.Host.Adopted && (before.Host == nil || !before.Host.Adopted || anew)
 
 	add(is.created.Status == metav1.ConditionTrue && was.created.Status != metav1.ConditionTrue,
 		false, v1alpha1.EventCreated, "the instance is made")

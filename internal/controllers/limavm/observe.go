@@ -28,6 +28,8 @@ type facts struct {
 	nextTry  time.Time // when the pause after observed.Failure is over
 	conflict string    // whose the instance is, if it is not ours
 	created  bool      // whether the status tells so already
+	began    time.Time // of Reconciler
+	now      time.Time
 }
 
 // observe gathers the facts. What the driver tells only once is in the result: act on it, or it is lost.
@@ -46,11 +48,13 @@ func (r *Reconciler) observe(ctx context.Context, obj *v1alpha1.LimaVM) (facts, 
 		template: r.judge(obj, owned, observed.TemplateVersion),
 		grace:    gracePeriod(obj),
 		nextTry:  heldUntil(observed.Failure),
+		began:    r.began,
+		now:      r.cfg.Clock.Now(),
 	}
 	f.got = got{
 		state:     observed.State,
 		draining:  observed.Draining,
-		held:      held(observed.Failure, r.cfg.Clock.Now()),
+		held:      held(observed.Failure, f.now),
 		fresh:     fresh(obj, observed.Failure, f.template),
 		template:  f.template.state,
 		applied:   f.template.version == observed.TemplateVersion,

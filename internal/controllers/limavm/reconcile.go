@@ -35,6 +35,8 @@ func (p problem) Error() string { return string(p) }
 type Reconciler struct {
 	client.Client
 	cfg Config
+	// began is when this daemon began to look: what a status says from before is another daemon's word.
+	began time.Time
 }
 
 // Reconcile looks at one LimaVM and does the next thing.

@@ -40,12 +40,22 @@ func report(obj *v1alpha1.LimaVM, f facts, o outcome) v1alpha1.LimaVMStatus {
 	if f.got.state != vm.Unknown {
 		reportInstance(&status, f)
 	}
+	foundAnew(status.Conditions, f)
 	for _, condition := range conditions(f, o) {
 		condition.ObservedGeneration = obj.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
 	status.Phase = phase(status, f)
 	return status
+}
+
+// foundAnew dates the condition Running as if it had been Unknown since another daemon reported it. So it was, but where the driver
+// finds out at once, nobody sees it; and clients wait for what is true since this daemon started.
+func foundAnew(conditions []metav1.Condition, f facts) {
+	running := meta.FindStatusCondition(conditions, v1alpha1.ConditionRunning)
+	if running != nil && f.got.state != vm.Unknown && running.LastTransitionTime.Time.Before(f.began.Truncate(time.Second)) {
+		running.LastTransitionTime = metav1.NewTime(f.now.Truncate(time.Second))
+	}
 }
 
 // reportInstance fills in what the driver tells.

@@ -24,6 +24,7 @@ type scene struct {
 	conflict string
 	outcome  outcome
 	before   v1alpha1.LimaVMStatus
+	began    time.Time
 }
 
 func (s scene) report() v1alpha1.LimaVMStatus {
@@ -36,6 +37,7 @@ func (s scene) report() v1alpha1.LimaVMStatus {
 		name: "dev", want: s.want, got: s.got, observed: s.observed, template: s.template, conflict: s.conflict,
 		nextTry: heldUntil(s.observed.Failure),
 		created: meta.FindStatusCondition(s.before.Conditions, v1alpha1.ConditionCreated) != nil,
+		began:   s.began, now: s.began.Add(time.Second),
 	}
 	return report(obj, f, s.outcome)
 }
@@ -286,6 +288,30 @@ func TestEventsTellWhatIsNew(t *testing.T) {
 		if !slices.Equal(reasons, test.want) {
 			t.Errorf("%s: %q, want %q", test.name, reasons, test.want)
 		}
+	}
+}
+
+// TestEachDaemonDatesRunningAnew: a daemon that finds out at once what runs does not show Unknown in between, and clients wait for
+// what is true since it started.
+func TestEachDaemonDatesRunningAnew(t *testing.T) {
+	up := scene{got: got{state: vm.Running}, observed: vm.Observed{Host: &vm.Host{Agent: process.Identity{PID: 1}, Adopted: true}}}
+	date := func(status v1alpha1.LimaVMStatus) time.Time {
+		return meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRunning).LastTransitionTime.Time
+	}
+	first := up.report()
+	next := up
+	next.before, next.began = first, date(first).Add(time.Hour)
+	second := next.report()
+	if got := date(second); got.Before(next.began) {
+		t.Errorf("the next daemon began at %s and dates Running %s", next.began, got)
+	}
+	if notices := changes(first, second, facts{got: up.got}); len(notices) != 1 || notices[0].Reason != v1alpha1.EventAdopted {
+		t.Errorf("the second adoption is told as %+v", notices)
+	}
+	next.before = second
+	third := next.report()
+	if !date(third).Equal(date(second)) || len(changes(second, third, facts{got: up.got})) != 0 {
+		t.Errorf("looking again changed the date from %s to %s, or was told", date(second), date(third))
 	}
 }
 
