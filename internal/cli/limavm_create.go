@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -117,8 +118,17 @@ func (a *app) readTemplate(ctx context.Context, c *creation) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Lima mixes its configuration directory into what it reads: that of this instance, not that of limactl.
-	if err := setenv(map[string]string{"LIMA_HOME": inst.LimaHome()}); err != nil {
+	builtin, err := os.MkdirTemp("", "rdd-templates")
+	if err != nil {
+		return nil, fmt.Errorf("cannot unpack the built-in templates: %w", err)
+	}
+	defer os.RemoveAll(builtin)
+	if err := template.Unpack(builtin); err != nil {
+		return nil, err
+	}
+	// Lima mixes its configuration directory into what it reads: that of this instance, not that of limactl. And it looks for
+	// "base: template:NAME" in directories.
+	if err := setenv(map[string]string{"LIMA_HOME": inst.LimaHome(), "LIMA_TEMPLATES_PATH": builtin}); err != nil {
 		return nil, err
 	}
 	content, err := template.Read(ctx, c.source, a.Stdin, c.expressions())

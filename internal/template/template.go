@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -60,6 +61,19 @@ func Builtin() []string {
 		return strings.Compare(a, b)
 	})
 	return names
+}
+
+// Unpack writes the built-in templates into a directory that has none, where Lima finds the bases of others
+// ("base: template:debian") if LIMA_TEMPLATES_PATH names it.
+func Unpack(dir string) error {
+	files, err := fs.Sub(builtin, "builtin")
+	if err == nil {
+		err = os.CopyFS(dir, files)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot unpack the built-in templates: %w", err)
+	}
+	return nil
 }
 
 // UnknownBuiltinError tells that no built-in template has that name.

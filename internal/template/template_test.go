@@ -156,6 +156,32 @@ func TestValidateTellsTheLineInLimasWords(t *testing.T) {
 	}
 }
 
+// TestValidateKnowsTheInstancesDirectory: Lima's own templates for Docker and k3s put sockets and files into it.
+func TestValidateKnowsTheInstancesDirectory(t *testing.T) {
+	err := Validate([]byte(minimal + `
+portForwards: [{guestSocket: /run/docker.sock, hostSocket: "{{.Dir}}/sock/docker.sock"}]
+copyToHost: [{guest: /etc/motd, host: "{{.Dir}}/copied/motd"}]
+`))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBasesAreTheBuiltInTemplates, where Unpack has put them.
+func TestBasesAreTheBuiltInTemplates(t *testing.T) {
+	t.Setenv("LIMA_TEMPLATES_PATH", t.TempDir())
+	if err := Unpack(os.Getenv("LIMA_TEMPLATES_PATH")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(t.Context(), "-", strings.NewReader("base: template:debian\ncpus: 3\n"), nil)
+	if err != nil || !strings.Contains(string(got), "cloud.debian.org") || !strings.Contains(string(got), "cpus: 3") {
+		t.Errorf("Read gave %v and\n%s", err, got)
+	}
+	if err := Validate(got); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestValidateIsSafeForConcurrentUse(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/lima-vm/lima/v2/pkg/driverutil"
 	"github.com/lima-vm/lima/v2/pkg/limatype"
+	"github.com/lima-vm/lima/v2/pkg/limatype/dirnames"
 	"github.com/lima-vm/lima/v2/pkg/limayaml"
 )
 
@@ -47,7 +49,12 @@ func Validate(content []byte) (err error) {
 	if len(parsed.Base) > 0 {
 		return errors.New("field `base` must be empty: embed the base templates first, as `rdd limavm create` does")
 	}
-	loaded, err := limayaml.Load(context.Background(), content, "lima.yaml")
+	home, err := dirnames.LimaDir()
+	if err != nil {
+		return err
+	}
+	// Lima takes the directory that {{.Dir}} stands for from the path of the file.
+	loaded, err := limayaml.Load(context.Background(), content, filepath.Join(home, "instance", "lima.yaml"))
 	if err != nil {
 		return withLines(content, err)
 	}
