@@ -62,6 +62,9 @@ func Main(ctx context.Context, cfg Config) int {
 	return exitCode(err)
 }
 
+// Commands returns the tree of commands for those who describe it; it is not for running.
+func Commands() *cobra.Command { return (&app{}).root() }
+
 func (a *app) run(ctx context.Context) error {
 	args := a.Args[1:]
 	name := strings.TrimSuffix(filepath.Base(a.Args[0]), ".exe")
