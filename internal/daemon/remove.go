@@ -38,7 +38,11 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot delete instance %q: %w", inst.Name, err), unlock())
 	}
-	err = removeAll(inst.ShortDir)
+	// The records go last: they prove that the rest is ours, to whoever finishes this if it is interrupted.
+	err = removeBut(inst.ShortDir, filepath.Base(inst.Records()))
+	if err == nil {
+		err = removeAll(inst.ShortDir)
+	}
 	if err == nil {
 		err = removeBut(inst.Dir, filepath.Base(inst.LockFile()))
 	}
@@ -135,6 +139,9 @@ func removeAll(dirs ...string) error {
 
 func removeBut(dir string, keep ...string) error {
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("cannot remove %s: %w", dir, err)
 	}

@@ -31,8 +31,19 @@ var errStopped = errors.New("it was asked to stop")
 // errEnded says that the VM ended and nobody had asked it to.
 var errEnded = errors.New("the VM ended by itself")
 
-// runAgent is the whole life of an agent.
+// runAgent is the whole life of an agent. Why it fails is told through the pipe, too: the disk may not take it.
 func runAgent(ctx context.Context, name string) error {
+	pipe, err := openPipe()
+	if err != nil {
+		return err
+	}
+	if err = runAgentOn(ctx, name, pipe); err != nil {
+		_ = pipe.Note(control.Note{Failure: oneLine(err)}) // nobody may be left to read it
+	}
+	return err
+}
+
+func runAgentOn(ctx context.Context, name string, pipe *pipe) error {
 	saveMemory()
 	setUpLima()
 	boot, err := readBoot(os.Stdin, name)
@@ -54,7 +65,7 @@ func runAgent(ctx context.Context, name string) error {
 	}
 	a := newAgent(ctx, self, journal)
 	defer a.cancel(nil)
-	server, err := a.serve(boot, dir)
+	server, err := a.serve(boot, dir, pipe)
 	if err != nil {
 		return err
 	}
@@ -69,7 +80,7 @@ func runAgent(ctx context.Context, name string) error {
 }
 
 // serve opens the control socket, tells the daemon, and listens to signals. From here on the agent can be stopped.
-func (a *agent) serve(boot control.Boot, dir instancedir.Dir) (*control.Server, error) {
+func (a *agent) serve(boot control.Boot, dir instancedir.Dir, pipe *pipe) (*control.Server, error) {
 	server, err := control.NewServer(control.Spoken(), boot.Instance, a.self, boot.Token, a, a.journal)
 	if err != nil {
 		return nil, err
@@ -90,13 +101,9 @@ func (a *agent) serve(boot control.Boot, dir instancedir.Dir) (*control.Server, 
 			a.Stop(signalGrace)
 		}
 	}()
-	ready, err := openPipe()
-	if err != nil {
-		return nil, err
-	}
 	// Nobody may be left to read it: then the next daemon finds this agent by its record.
-	_ = ready.Note(control.Note{Ready: true})
-	return server, ready.file.Close()
+	_ = pipe.Note(control.Note{Ready: true})
+	return server, nil
 }
 
 // live prepares and runs the VM, and returns when it is down.

@@ -94,11 +94,19 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{T: t, home: home, changed: make(chan struct{}), notices: map[string][]vm.Notice{}, states: map[string][]vm.State{}}
 	t.Cleanup(func() {
-		h.endAll()
-		h.must(os.RemoveAll(home))
+		if err := os.RemoveAll(home); err != nil {
+			t.Error(err)
+		}
 	})
+	return newHostAt(t, home)
+}
+
+// newHostAt makes one in a directory that is there and empty.
+func newHostAt(t *testing.T, home string) *host {
+	t.Helper()
+	h := &host{T: t, home: home, changed: make(chan struct{}), notices: map[string][]vm.Notice{}, states: map[string][]vm.State{}}
+	t.Cleanup(h.endAll)
 	h.open()
 	return h
 }

@@ -60,6 +60,11 @@ func created(f facts, o outcome) metav1.Condition {
 	if cause := failed(f, o, []vm.Operation{vm.OpDelete}, StepDelete); cause != "" {
 		return yes(v1alpha1.ReasonCreated, "the instance cannot be removed: "+cause)
 	}
+	if f.got.state == vm.Stopped && !f.want.running {
+		if cause := failed(f, o, []vm.Operation{vm.OpApply}, StepApply); cause != "" {
+			return yes(v1alpha1.ReasonCreated, "the changed template cannot be applied to the instance: "+cause)
+		}
+	}
 	return yes(v1alpha1.ReasonCreated, "the instance exists")
 }
 
@@ -86,6 +91,9 @@ func running(f facts, o outcome) metav1.Condition {
 	case vm.Starting:
 		return no(v1alpha1.ReasonStarting, "the VM is starting")
 	case vm.Stopping:
+		if cause := failed(f, o, []vm.Operation{vm.OpStop}, StepStop, StepStopNow); cause != "" {
+			return no(v1alpha1.ReasonStopFailed, cause)
+		}
 		return no(v1alpha1.ReasonStopping, "the VM is being shut down")
 	case vm.Running:
 		if cause := failed(f, o, []vm.Operation{vm.OpStop}, StepStop, StepStopNow); cause != "" {

@@ -45,6 +45,17 @@ type agent struct {
 }
 
 func (s *standin) runAgent(ctx context.Context) error {
+	pipe, err := process.ExtraFile(0)
+	if err != nil {
+		return err
+	}
+	if err = s.runAgentOn(ctx, pipe); err != nil {
+		_ = tell(pipe, control.Note{Failure: err.Error()}) // nobody may be left to read it
+	}
+	return err
+}
+
+func (s *standin) runAgentOn(ctx context.Context, pipe *os.File) error {
 	boot, err := s.readBoot()
 	if err != nil {
 		return err
@@ -66,7 +77,7 @@ func (s *standin) runAgent(ctx context.Context) error {
 	}
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	defer a.cancel()
-	server, err := a.serve(boot)
+	server, err := a.serve(boot, pipe)
 	if err != nil {
 		return err
 	}
@@ -90,7 +101,7 @@ func (s *standin) runAgent(ctx context.Context) error {
 }
 
 // serve opens the control socket, and listens to signals.
-func (a *agent) serve(boot control.Boot) (*control.Server, error) {
+func (a *agent) serve(boot control.Boot, pipe *os.File) (*control.Server, error) {
 	server, err := control.NewServer(a.faults.speaks(), boot.Instance, a.self, boot.Token, a, a.journal)
 	if err != nil {
 		return nil, err
@@ -111,12 +122,8 @@ func (a *agent) serve(boot control.Boot) (*control.Server, error) {
 			}
 		}
 	}()
-	pipe, err := process.ExtraFile(0)
-	if err != nil {
-		return nil, err
-	}
 	_ = tell(pipe, control.Note{Ready: true}) // nobody may be left to read it
-	return server, pipe.Close()
+	return server, nil
 }
 
 // State implements control.Agent.

@@ -43,7 +43,7 @@ func (s *supervisor) load() {
 		}
 	} else {
 		s.mu.Lock()
-		s.rec = *rec
+		s.rec, s.failures = *rec, rec.Failures
 		s.mu.Unlock()
 	}
 	switch {
@@ -62,7 +62,7 @@ func (s *supervisor) load() {
 		s.set(func() { s.rec = record{} })
 		s.settle(state, failure)
 	default:
-		s.settle(vm.Stopped, nil)
+		s.settle(vm.Stopped, rec.Failure)
 	}
 }
 

@@ -2,6 +2,7 @@ package lima
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
@@ -34,6 +35,9 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	rec := s.recorded()
 	rec.Step = stepDeleting
 	err := s.save(rec)
+	if err != nil {
+		err = s.buryUnrecorded(err)
+	}
 	if err == nil {
 		err = s.remove(ctx)
 	}
@@ -44,6 +48,23 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	default:
 		s.finish(vm.Absent, nil)
 	}
+}
+
+// buryUnrecorded begins a deletion that cannot be recorded, for the reason given. The disk may be full, and what is deleted here
+// makes the room that people want when they delete a VM. A daemon that dies meanwhile has the next one find that the directory
+// is gone.
+func (s *supervisor) buryUnrecorded(reason error) error {
+	_, place, err := s.look()
+	if err == nil && place == placeOurs {
+		_, err = s.dir.Bury()
+	}
+	if err == nil {
+		err = s.dir.EmptyGrave()
+	}
+	if err != nil {
+		return errors.Join(reason, err)
+	}
+	return nil
 }
 
 // remove ends what lives of the instance, and removes it from disk if it is ours. It can be repeated: what a worker that died

@@ -65,11 +65,29 @@ func (s *supervisor) withDistribution(do func(cli wsl.CLI, name string) error) e
 // wsl is the program that the children would find.
 func (d *Driver) wsl() (wsl.CLI, error) { return wsl.Find(d.cfg.Env, d.cfg.WSLTimeout) }
 
-// Release removes what instances keep outside of LIMA_HOME, for whoever is about to remove that. It is called after Drain, and
-// stops at the first error: where one call hangs, the next one does too.
+// Release removes what instances keep outside of LIMA_HOME, and moves their directories to where they are known to be ours, for
+// whoever is about to remove all of it: if that is interrupted, what is left is recognised. It is called after Drain, and stops at
+// the first error: where one call hangs, the next one does too.
 func (d *Driver) Release(ctx context.Context) error {
 	for _, s := range d.all() {
 		if err := s.removeDistribution(ctx); err != nil {
+			return err
+		}
+		rec, place, err := s.look()
+		switch {
+		case err != nil:
+			return err
+		case place == placeTheirs:
+			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", s.dir.Path())
+		case place == placeEmpty:
+			continue
+		}
+		rec.Step = stepDeleting
+		err = s.save(*rec)
+		if err == nil {
+			_, err = s.dir.Bury()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -9,13 +9,18 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped.
+// ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped. Why it
+// ended is in the record before anybody is told.
 func (s *supervisor) ended(r *run) {
+	tail, lastError := logTail(s.dir.AgentLog())
+	s.mu.Lock()
+	failure, failures := s.outcome(r, tail, lastError)
+	s.mu.Unlock()
 	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
 		err := s.tidy()
 		if err == nil {
 			rec := s.recorded()
-			rec.Child, rec.Agent = process.Identity{}, nil
+			rec.Child, rec.Agent, rec.Failure, rec.Failures = process.Identity{}, nil, failure, failures
 			err = s.save(rec)
 		}
 		if err == nil {
@@ -32,20 +37,30 @@ func (s *supervisor) ended(r *run) {
 			return
 		}
 	}
-	tail, lastError := logTail(s.dir.AgentLog())
-	s.set(func() { s.stopped(r, tail, lastError) })
+	s.set(func() { s.stopped(r, failure, failures) })
 }
 
-// stopped settles how a run is told after it; the lock is held.
-func (s *supervisor) stopped(r *run, tail []string, lastError string) {
+// notBegun ends a run that was never more than the wish for one.
+func (s *supervisor) notBegun(r *run, err error) {
+	r.told = err.Error()
+	close(r.exited)
+	s.set(func() {
+		failure, failures := s.outcome(r, nil, "")
+		s.stopped(r, failure, failures)
+	})
+}
+
+// outcome tells why a run failed, nil if it did not, and how many have failed in a row by now; the lock is held.
+func (s *supervisor) outcome(r *run, tail []string, lastError string) (*vm.Failure, int) {
+	failures := s.failures
 	if r.reached && time.Since(r.runningSince) >= healthyAfter {
-		s.failures = 0
+		failures = 0
 	}
 	failure := r.failing
 	switch {
 	case failure != nil:
 	case r.stopping:
-		s.failures = 0
+		return nil, 0
 	default:
 		failure = &vm.Failure{During: vm.OpStart, Message: r.told}
 		if r.reached {
@@ -58,17 +73,22 @@ func (s *supervisor) stopped(r *run, tail []string, lastError string) {
 			failure.Message = "the agent ended unexpectedly"
 		}
 	}
+	failures++
+	failure.Message = oneLine(failure.Message)
+	failure.ExitStatus, failure.LogTail, failure.Count, failure.At = r.exitStatus, tail, failures, time.Now()
+	return failure, failures
+}
+
+// stopped settles how a run is told after it; the lock is held.
+func (s *supervisor) stopped(r *run, failure *vm.Failure, failures int) {
 	if failure != nil {
-		failure.Message = oneLine(failure.Message)
-		failure.ExitStatus, failure.LogTail = r.exitStatus, tail
-		s.count(failure)
 		s.log.Warn("the VM ended", "during", failure.During, "err", failure.Message, "status", r.exitStatus, "count", failure.Count)
 	}
 	if r.forced {
 		s.notice(vm.Notice{Warning: true, Reason: "ForcedStop", Message: "the VM did not shut down within its grace period and was stopped by force"})
 	}
 	s.run, s.progress = nil, nil
-	s.state, s.failure = vm.Stopped, failure
+	s.state, s.failure, s.failures = vm.Stopped, failure, failures
 }
 
 // tidy ends what still lives of the instance, and removes what a run leaves behind.

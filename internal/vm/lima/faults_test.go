@@ -234,6 +234,23 @@ func TestHungAgentIsEndedByForce(t *testing.T) {
 	}
 }
 
+// TestHungAgentsGuestIsShutDown has the agent of a guest that has booted be stopped: QEMU is asked in its place.
+func TestHungAgentsGuestIsShutDown(t *testing.T) {
+	w := watch(t)
+	w.create(t)
+	must(t, w.Start("one"))
+	host := w.reach(t, vm.Running).Host
+	must(t, exec.Command("kill", "-STOP", strconv.Itoa(host.Agent.PID)).Run())
+	must(t, w.Stop("one", time.Minute))
+	w.reach(t, vm.Stopped)
+	if !gone(host.Agent) || !gone(host.Driver) {
+		t.Error("something of the VM is alive")
+	}
+	if hung, forced := w.noticed("HungAgent"), w.noticed("ForcedStop"); hung != 1 || forced != 0 {
+		t.Errorf("told %d times that the agent hung, %d times that force was used", hung, forced)
+	}
+}
+
 // TestMuteAgentIsReplaced takes the control socket away between two daemons.
 func TestMuteAgentIsReplaced(t *testing.T) {
 	w := watch(t)

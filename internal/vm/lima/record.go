@@ -44,6 +44,10 @@ type record struct {
 	Child process.Identity `json:"child"`
 	// Agent is set while Child is an agent.
 	Agent *agentRecord `json:"agent,omitempty"`
+	// Failure is why the last run failed, and Failures how many did in a row: a pause, or a policy not to start again, holds for
+	// the next daemon, too.
+	Failure  *vm.Failure `json:"failure,omitempty"`
+	Failures int         `json:"failures,omitempty"`
 }
 
 // agentRecord is what it takes to talk to the agent.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
@@ -96,9 +97,7 @@ func (s *supervisor) launch(r *run) {
 		err = s.tidy()
 	}
 	if err != nil { // whatever is in the way, nothing is to be undone yet
-		r.told = err.Error()
-		close(r.exited)
-		s.set(func() { s.stopped(r, nil, "") })
+		s.notBegun(r, err)
 		return
 	}
 	notes := make(chan control.Note, 1)
@@ -120,20 +119,35 @@ func (s *supervisor) launch(r *run) {
 		return
 	}
 	s.attendRun(r, func(ctx context.Context) {
-		for {
-			select {
-			case note, open := <-notes:
-				if !open || note.Ready {
-					s.follow(ctx, r)
-					return
-				}
-			case <-r.exited:
-				return
-			case <-ctx.Done():
-				return
-			}
+		ready, heard := make(chan struct{}), make(chan struct{})
+		_ = s.driver.background(func() {
+			defer close(heard)
+			s.hear(r, notes, sync.OnceFunc(func() { close(ready) }))
+		})
+		select {
+		case <-ready:
+			s.follow(ctx, r)
+		case <-ctx.Done():
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
 		}
 	})
+}
+
+// hear takes what the agent tells through its pipe, until that is closed: that it is ready, and why it fails, which it may not be
+// able to write anywhere.
+func (s *supervisor) hear(r *run, notes <-chan control.Note, ready func()) {
+	defer ready()
+	for note := range notes {
+		if note.Ready {
+			ready()
+		}
+		if note.Failure != "" {
+			s.set(func() { r.told = note.Failure })
+		}
+	}
 }
 
 // startAgent does all that has to come before an agent may begin. The agent waits until its record is safe.

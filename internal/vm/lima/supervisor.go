@@ -169,6 +169,7 @@ func (s *supervisor) doApply(ctx context.Context, j *job) {
 	}
 	if err == nil {
 		rec := s.recorded()
+		rec.Failure, rec.Failures = nil, 0
 		rec.TemplateVersion, rec.TemplateSum, rec.Instance = j.spec.TemplateVersion, sumOf(j.spec.Template), end.instance
 		err = s.save(rec)
 	}
