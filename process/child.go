@@ -25,6 +25,7 @@ type Command struct {
 // Child is a process that this process has started. It is reaped as soon as it ends.
 type Child struct {
 	id    Identity
+	held  bool
 	done  chan struct{}
 	state *os.ProcessState // valid after done
 	err   error
@@ -44,7 +45,7 @@ func Start(cmd Command) (*Child, error) {
 		_, _ = proc.Wait()
 		return nil, err
 	}
-	c := &Child{id: id, done: make(chan struct{})}
+	c := &Child{id: id, held: held(proc), done: make(chan struct{})}
 	go c.reap(proc)
 	return c, nil
 }
@@ -61,6 +62,11 @@ func (c *Child) reap(proc *os.Process) {
 
 // Identity returns the identity of the child, also after its end.
 func (c *Child) Identity() Identity { return c.id }
+
+// Held tells whether the child has to stay in a Job Object that the caller is in, and ends with it if it is made so. Start
+// takes its children out of the caller's jobs where these allow it. It is always false on Unix, and true for members of a
+// Family on Windows.
+func (c *Child) Held() bool { return c.held }
 
 // Done is closed when the child has ended and has been reaped.
 func (c *Child) Done() <-chan struct{} { return c.done }

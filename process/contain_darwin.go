@@ -3,7 +3,6 @@ package process
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,9 +50,6 @@ func carries(id Identity, mark string) bool {
 
 // strays returns those members that a walk from the head does not find.
 func strays(mark string) ([]Identity, error) { return marked(mark) }
-
-// now is the present in the unit of StartTime.
-func now() uint64 { return uint64(time.Now().UnixMicro()) }
 
 // reapAdopted has nothing to do: orphans belong to launchd.
 func reapAdopted(int, func(Identity) bool) {}

@@ -104,15 +104,6 @@ func verifyMark(pid int, want uint64) (Identity, bool) {
 // strays finds nobody: the head inherits all that lose their parents.
 func strays(string) ([]Identity, error) { return nil, nil }
 
-// now is the present in the unit of StartTime.
-func now() uint64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0
-	}
-	return uint64(t.Nano()) / (1e9 / ticksPerSecond)
-}
-
 // reapAdopted reaps those zombies among the children of the process self, the caller, that it has inherited and that nobody
 // else will wait for. Those that it has started itself belong to os/exec and to Child. To have been inherited is proven for
 // those that were seen with another parent, and for those whose session neither they nor the caller lead, as after a double

@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -108,12 +107,6 @@ func kernel32(name string) *windows.LazyProc {
 
 // strays returns those members that a walk from the head does not find.
 func strays(mark string) ([]Identity, error) { return marked(mark) }
-
-// now is the present in the unit of StartTime.
-func now() uint64 {
-	t := windows.NsecToFiletime(time.Now().UnixNano())
-	return uint64(t.HighDateTime)<<32 | uint64(t.LowDateTime)
-}
 
 // reapAdopted has nothing to do: Windows knows no zombies.
 func reapAdopted(int, func(Identity) bool) {}

@@ -34,6 +34,28 @@ func TestTheJobEndsWithItsHead(t *testing.T) {
 	}
 }
 
+// What Start starts outlives the job of the caller, if that lets it go. Fails without CREATE_BREAKAWAY_FROM_JOB.
+func TestAChildLeavesTheJobOfItsParent(t *testing.T) {
+	parent := perform(t, "in a job", "open")
+	child := without(parent.expect(2), parent.Identity())[0]
+	if err := parent.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-parent.Done()
+	if !alive(t, child) {
+		t.Error("the child ended with its parent's job")
+	}
+}
+
+func TestAChildThatMustStayInTheJobOfItsParent(t *testing.T) {
+	parent := perform(t, "in a job", "shut")
+	parent.expect(2)
+	if err := parent.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	parent.expectGone()
+}
+
 // Wine delivers no CTRL_BREAK to another group, so that all it can show of Interrupt is whom it is for: the leader of a group
 // of its own, always, that shares our console if that has no window which could be closed, and has a new one otherwise.
 func TestEveryChildLeadsAGroupOnAConsoleWithoutAWindow(t *testing.T) {

@@ -67,7 +67,11 @@ func contain(path string) (*Container, error) {
 	}
 	token := make([]byte, 16)
 	_, _ = rand.Read(token) // never fails
-	h := header{Head: self.Identity, Since: now()}
+	before, err := descendants(self.Identity)
+	if err != nil {
+		return nil, err
+	}
+	h := header{Head: self.Identity, before: before}
 	if h.Mark, err = enclose(hex.EncodeToString(token)); err != nil {
 		return nil, err
 	}
@@ -77,7 +81,7 @@ func contain(path string) (*Container, error) {
 	}
 	return &Container{
 		self:    self,
-		family:  Family{Head: self.Identity, mark: h.Mark, since: h.Since},
+		family:  Family{Head: self.Identity, mark: h.Mark, before: h.before},
 		ledger:  l,
 		members: map[Identity]member{},
 	}, nil

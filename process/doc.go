@@ -25,7 +25,9 @@
 //
 //   - Linux counts start times in ticks of 10 ms: all PIDs would have to be used up within one tick.
 //   - macOS counts microseconds and Windows 100 ns, on the clock of the wall: it would have to be set back to that very
-//     moment, too.
+//     moment, too. Nothing else here depends on a clock, but one thing: Windows tells children by the PID of a parent that may
+//     have died, and a child that seems younger than the present wearer of that PID counts as that one's. Where the clock was
+//     set back meanwhile, that can be wrong in [Descendants] and [KillTree]. A Job Object, and so a Family, does not mistake.
 //
 // No member of a family is left:
 //

@@ -15,8 +15,8 @@ type Family struct {
 	// Known are the members that the head has recorded; most of them are gone.
 	Known []Identity
 
-	mark  string
-	since uint64
+	mark   string
+	before []Identity // descendants of the head that are no members: they were there before Contain
 }
 
 // ReadFamily reads the ledger that a head has kept at path. The error matches fs.ErrNotExist if there is none,
@@ -26,7 +26,7 @@ func ReadFamily(path string) (*Family, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Family{Head: h.Head, Known: known, mark: h.Mark, since: h.Since}, nil
+	return &Family{Head: h.Head, Known: known, mark: h.Mark, before: h.before}, nil
 }
 
 // Members returns all members that are alive, the head first if it is one of them.
@@ -42,9 +42,10 @@ func (f *Family) Members() ([]Identity, error) {
 	return nil, fmt.Errorf("cannot list the family of process %v: %w", f.Head, err)
 }
 
-// admits tells the head and those that were born after Contain from those that were born before.
+// admits tells the head and those that were born after Contain from those that were born before. It goes by identity: to
+// compare start times with the time of Contain would be to trust a clock that may be set back, and to err within a tick.
 func (f *Family) admits(id Identity) bool {
-	return id == f.Head || (id.BootID == f.Head.BootID && id.StartTime >= f.since)
+	return id.BootID == f.Head.BootID && !slices.Contains(f.before, id)
 }
 
 // Kill ends all members as KillTree does, the head last.

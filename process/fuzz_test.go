@@ -23,6 +23,7 @@ func FuzzLedger(f *testing.F) {
 	whole := lines(&header{Version: ledgerVersion, Head: Identity{PID: 7}}, entries)
 	f.Add(whole)
 	f.Add(whole[:len(whole)-5])
+	f.Add(lines(&header{Version: ledgerVersion, Head: Identity{PID: 7}, before: []Identity{{PID: 6}}}, entries))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		h, known, err := parseLedger(bytes.NewReader(content))
 		if err != nil {

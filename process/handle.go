@@ -20,14 +20,18 @@ type Handle struct {
 }
 
 // Open returns a handle for the process that id names. The identity is checked behind the open handle. If the process is
-// gone, errors.Is(err, ErrGone); if another process wears its PID now, err is also a *StrangerError that tells which.
+// gone, errors.Is(err, ErrGone); if another process wears its PID now, err is also a *StrangerError that tells which. If it
+// is there and the system denies us access, errors.Is(err, fs.ErrPermission).
 func Open(id Identity) (*Handle, error) {
 	n, found, err := look(id.PID)
+	if !found.IsZero() && found.Identity != id {
+		if n != nil {
+			_ = n.close()
+		}
+		return nil, &StrangerError{Want: id, Found: found}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot open process %v: %w", id, err)
-	}
-	if found.Identity != id {
-		return nil, errors.Join(&StrangerError{Want: id, Found: found}, n.close())
 	}
 	return &Handle{id: id, native: n, ended: make(chan struct{})}, nil
 }

@@ -64,6 +64,26 @@ func TestOpenRefusesStrangers(t *testing.T) {
 	}
 }
 
+// What is known of a process that the system does not let us open is what is known of one that it does.
+func TestIdentifyDoesNotOpen(t *testing.T) {
+	child := perform(t, "deaf")
+	child.expect(1)
+	want, err := Describe(child.Identity().PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := identify(want.PID); err != nil || got.Identity != want.Identity || got.Name != want.Name {
+		t.Errorf("%+v (%v), want %+v", got, err, want)
+	}
+	if err := child.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-child.Done()
+	if got, err := identify(want.PID); err == nil && got.Identity == want.Identity {
+		t.Errorf("it is still known after its end: %+v", got)
+	}
+}
+
 func TestWaitForAProcessOfAnotherParent(t *testing.T) {
 	parent := perform(t, "parent", "session")
 	for _, id := range parent.expect(2) {

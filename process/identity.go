@@ -1,7 +1,9 @@
 package process
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -60,18 +62,30 @@ func Find(pid int) (Identity, error) {
 // Describe is Find, with a description of the process.
 func Describe(pid int) (Info, error) {
 	n, info, err := look(pid)
-	if err != nil {
+	switch {
+	case err == nil:
+		return info, n.close()
+	case !info.IsZero():
+		return info, nil // to be known, it need not be open to us
+	default:
 		return Info{}, fmt.Errorf("cannot find process %d: %w", pid, err)
 	}
-	return info, n.close()
 }
 
-// look opens whoever wears pid now, and says who that is: info is of the process behind n and of no other.
+// look opens whoever wears pid now, and says who that is: info is of the process behind n and of no other. Where the system
+// denies us that process, err says so, and info is what it tells everybody.
 func look(pid int) (*native, Info, error) {
 	if pid <= 0 {
 		return nil, Info{}, ErrGone
 	}
 	n, err := openNative(pid)
+	if errors.Is(err, fs.ErrPermission) {
+		info, unknown := identify(pid)
+		if unknown != nil {
+			return nil, Info{}, unknown
+		}
+		return nil, info, err
+	}
 	if err != nil {
 		return nil, Info{}, err
 	}

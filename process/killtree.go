@@ -36,6 +36,7 @@ type hunt struct {
 	root, self Identity
 	seeds      func() ([]Identity, error) // further processes to end, with their descendants
 	admits     func(Identity) bool        // whom it is about
+	newLister  func() (lister, error)     // a look at all processes
 	caught     map[Identity]*Handle       // nil for self
 	order      []Identity                 // those of caught, parents before children
 	failed     map[Identity]error         // those that we may not touch
@@ -47,11 +48,12 @@ func newHunt(root Identity) (*hunt, error) {
 		return nil, err
 	}
 	return &hunt{
-		root:   root,
-		self:   self,
-		admits: func(Identity) bool { return true },
-		caught: map[Identity]*Handle{},
-		failed: map[Identity]error{},
+		root:      root,
+		self:      self,
+		admits:    func(Identity) bool { return true },
+		newLister: newLister,
+		caught:    map[Identity]*Handle{},
+		failed:    map[Identity]error{},
 	}, nil
 }
 
@@ -59,7 +61,7 @@ func (h *hunt) run(ctx context.Context) error {
 	defer h.release()
 	var errs []error
 	for {
-		errs = append(errs, h.gather())
+		errs = append(errs, h.gather(ctx))
 		below := slices.DeleteFunc(slices.Clone(h.order), func(id Identity) bool { return id == h.root || id == h.self })
 		if len(below) == 0 || ctx.Err() != nil {
 			break
@@ -80,16 +82,18 @@ func (h *hunt) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// patience bounds the wait for processes to have really halted: one that hangs in the kernel does so only afterwards, but
-// neither does it fork.
-const patience = time.Second
+// patience bounds the wait for processes to have really halted, which takes moments unless the machine is overloaded: one
+// that hangs in the kernel halts only afterwards, but neither does it fork.
+const patience = 10 * time.Second
 
 // gather catches the root, the seeds and all their descendants, until a look at all of them, halted, shows nobody new.
-func (h *hunt) gather() error {
-	for deadline := time.Now().Add(patience); ; {
+func (h *hunt) gather(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
 		still := h.halted()
 		grown, err := h.look()
-		if err != nil || (!grown && (still || time.Now().After(deadline))) {
+		if err != nil || (!grown && (still || ctx.Err() != nil)) {
 			return err
 		}
 		if !grown {
@@ -107,7 +111,7 @@ func (h *hunt) look() (grown bool, err error) {
 	for _, id := range append([]Identity{h.root}, seeds...) {
 		grown = h.catch(id) || grown
 	}
-	list, err := newLister()
+	list, err := h.newLister()
 	if err != nil {
 		return grown, err
 	}

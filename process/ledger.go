@@ -32,12 +32,16 @@ type header struct {
 	Version int      `json:"version"`
 	Head    Identity `json:"head"`
 	Mark    string   `json:"mark,omitempty"`
-	Since   uint64   `json:"since"` // in the unit of StartTime
+	// Before is how many descendants the head had already. Their entries follow, and without one of them a member could not be
+	// told from a process that was there before.
+	Before int `json:"before,omitempty"`
+	before []Identity
 }
 
 type entry struct {
 	Identity
-	Name string `json:"name,omitempty"` // for people who read the file
+	Name   string `json:"name,omitempty"`   // for people who read the file
+	Before bool   `json:"before,omitempty"` // it is no member, and was there before
 }
 
 // createLedger replaces what is at path.
@@ -92,7 +96,11 @@ func lines(h *header, entries []entry) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b) // writes into memory, of types that always encode
 	if h != nil {
+		h.Before = len(h.before)
 		_ = enc.Encode(h)
+		for _, id := range h.before {
+			_ = enc.Encode(entry{Identity: id, Before: true})
+		}
 	}
 	for _, e := range entries {
 		_ = enc.Encode(e)
@@ -127,6 +135,9 @@ func parseLedger(r io.Reader) (h header, known []Identity, err error) {
 	}
 	for {
 		line, err := nextLine(in)
+		if errors.Is(err, io.EOF) && len(h.before) < h.Before {
+			return header{}, nil, fmt.Errorf("%w: %d early entries of %d", ErrDamaged, len(h.before), h.Before)
+		}
 		if errors.Is(err, io.EOF) {
 			return h, known, nil
 		}
@@ -134,7 +145,11 @@ func parseLedger(r io.Reader) (h header, known []Identity, err error) {
 			return header{}, nil, err
 		}
 		var e entry
-		if json.Unmarshal(line, &e) == nil && e.PID > 0 {
+		switch {
+		case json.Unmarshal(line, &e) != nil || e.PID <= 0:
+		case e.Before:
+			h.before = append(h.before, e.Identity)
+		default:
 			known = append(known, e.Identity)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func TestLedger(t *testing.T) {
 	if _, err := ReadFamily(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a ledger that is not there: %v", err)
 	}
-	want := header{Version: ledgerVersion, Head: Identity{PID: 7, StartTime: 8}, Mark: "m", Since: 9}
+	want := header{Version: ledgerVersion, Head: Identity{PID: 7, StartTime: 8}, Mark: "m", Before: 1, before: []Identity{{PID: 9, StartTime: 9}}}
 	l, err := createLedger(path, want)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func expectLedger(t *testing.T, path string, want header, ids []Identity) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h != want || !slices.Equal(known, ids) {
+	if !reflect.DeepEqual(h, want) || !slices.Equal(known, ids) {
 		t.Errorf("the ledger holds %+v %v, want %+v %v", h, known, want, ids)
 	}
 }
@@ -89,6 +90,7 @@ func TestALedgerOfAnotherKindIsRefused(t *testing.T) {
 		"foreign":         "1234\n",
 		"another version": `{"version":2,"head":{"pid":1,"startTime":1}}` + "\n",
 		"headless":        `{"version":1}` + "\n",
+		"early one lost":  `{"version":1,"head":{"pid":1,"startTime":1},"before":1}` + "\n" + `{"pid":2,"startTime":2}` + "\n",
 	} {
 		path := filepath.Join(t.TempDir(), "ledger")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

@@ -56,12 +56,19 @@ func play(role string, args []string) int {
 		c.report("ready")
 		<-asked
 		return 7
+	case "early child":
+		c.report("early")
 	case "deaf":
 		signal.Ignore(os.Interrupt)
 		c.report("ready")
 	case "parent":
 		c.startAll(args)
 		c.report("ready")
+	case "obedient": // starts a child for each line that it is told
+		c.report("ready")
+		for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+			c.start("session", "idle")
+		}
 	case "forker": // starts its arguments, and ends before them
 		c.startAll(args)
 		return 0
@@ -78,8 +85,7 @@ func play(role string, args []string) int {
 		}
 		c.report("ready")
 	case "early head": // has a child that is older than its family
-		c.start("session", "idle")
-		waitForTick()
+		c.start("session", "early child")
 		fallthrough
 	case "head":
 		container, err := Contain(args[0])
@@ -156,13 +162,6 @@ func (c *cast) start(way, role string, args ...string) <-chan struct{} {
 	return done
 }
 
-// waitForTick returns when what starts from now on has another start time than what has been started.
-func waitForTick() {
-	for before := now(); now() == before; {
-		<-time.After(time.Millisecond)
-	}
-}
-
 func must(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "test child:", err)
@@ -174,6 +173,8 @@ func must(err error) {
 type stage struct {
 	*Child
 	t       testing.TB
+	orders  *os.File // its standard input
+	early   Identity // of the early child
 	reports *bufio.Scanner
 	gone    chan struct{} // closed when nothing is left
 }
@@ -192,16 +193,17 @@ func tryPerform(t testing.TB, role string, args ...string) (*stage, error) {
 	ropeEnd, rope := pipe(t)
 	proof, proofEnd := pipe(t)
 	reports, out := pipe(t)
+	in, orders := pipe(t)
 	child, err := Start(Command{
 		Path: executable(t), Args: append([]string{role}, args...), Env: append(os.Environ(), roleVariable+"="+role),
-		Dir:    t.TempDir(), // or a ledger at a relative path would stay in the package
-		Stdout: out, Stderr: os.Stderr, ExtraFiles: []*os.File{ropeEnd, proofEnd},
+		Dir:   t.TempDir(), // or a ledger at a relative path would stay in the package
+		Stdin: in, Stdout: out, Stderr: os.Stderr, ExtraFiles: []*os.File{ropeEnd, proofEnd},
 	})
 	if err != nil {
 		return nil, err
 	}
-	closeAll([]*os.File{ropeEnd, proofEnd, out})
-	s := &stage{Child: child, t: t, reports: bufio.NewScanner(reports), gone: make(chan struct{})}
+	closeAll([]*os.File{ropeEnd, proofEnd, out, in})
+	s := &stage{Child: child, t: t, orders: orders, reports: bufio.NewScanner(reports), gone: make(chan struct{})}
 	go func() {
 		_, _ = io.Copy(io.Discard, proof)
 		close(s.gone)
@@ -221,6 +223,9 @@ func (s *stage) expect(n int) []Identity {
 		var a actor
 		if err := json.Unmarshal(s.reports.Bytes(), &a); err != nil {
 			s.t.Fatalf("child reports %q: %v", s.reports.Text(), err)
+		}
+		if a.How == "early" {
+			s.early = a.Identity
 		}
 		all = append(all, a.Identity)
 	}

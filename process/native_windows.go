@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -78,11 +75,11 @@ func describeHandle(pid int, process windows.Handle) (Info, error) {
 		return Info{}, fmt.Errorf("cannot ask for the times of process %d: %w", pid, err)
 	}
 	start := uint64(created.HighDateTime)<<32 | uint64(created.LowDateTime)
-	info := Info{Identity: Identity{PID: pid, StartTime: start}, Started: time.Unix(0, created.Nanoseconds())}
+	info := Info{Identity: Identity{PID: pid, StartTime: start}, Started: startedAt(start)}
 	path := make([]uint16, windows.MAX_LONG_PATH)
 	length := uint32(len(path))
 	if err := windows.QueryFullProcessImageName(process, 0, &path[0], &length); err == nil {
-		info.Name = strings.TrimSuffix(filepath.Base(windows.UTF16ToString(path[:length])), ".exe")
+		info.Name = programName(windows.UTF16ToString(path[:length]))
 	}
 	return info, nil
 }

@@ -107,6 +107,18 @@ func (x *exchange) happen() {
 	}
 }
 
+// waitForTick returns when what starts from now on has another start time than what has been started.
+func waitForTick() {
+	ticks := func() int64 {
+		var t unix.Timespec
+		must(unix.ClockGettime(unix.CLOCK_BOOTTIME, &t))
+		return t.Nano() / (1e9 / ticksPerSecond)
+	}
+	for before := ticks(); ticks() == before; {
+		<-time.After(time.Millisecond)
+	}
+}
+
 func (x *exchange) isStranger(err error) error {
 	var stranger *StrangerError
 	if !errors.Is(err, ErrGone) || !errors.As(err, &stranger) || stranger.Found.Identity != x.stranger.Identity() {

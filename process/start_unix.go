@@ -22,6 +22,8 @@ func start(cmd Command) (*os.Process, error) {
 	})
 }
 
+func held(*os.Process) bool { return false }
+
 func identifyChild(proc *os.Process) (Identity, error) {
 	info, err := identify(proc.Pid)
 	return info.Identity, err

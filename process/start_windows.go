@@ -16,14 +16,16 @@ const extraFiles = "PROCESS_EXTRA_FILES"
 
 // start gives the child a process group of its own, and a console that it does not share with any window: closing a window
 // ends all processes of its console, and so the equivalent of having no controlling terminal is a console without a window.
-// If the caller has such a one already, the child shares it, which is what makes Interrupt work.
+// If the caller has such a one already, the child shares it, which is what makes Interrupt work. And it takes the child out of
+// the caller's jobs, which terminals, services and build tools put their children into, to end them together.
 func start(cmd Command) (*os.Process, error) {
 	files, opened, err := stdio(cmd)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(opened)
-	sys := &syscall.SysProcAttr{CreationFlags: creationFlags(console()), HideWindow: true}
+	flags := creationFlags(console())
+	sys := &syscall.SysProcAttr{CreationFlags: flags | windows.CREATE_BREAKAWAY_FROM_JOB, HideWindow: true}
 	if len(cmd.ExtraFiles) > 0 {
 		inherited, err := inheritable(cmd.ExtraFiles)
 		defer closeHandles(inherited)
@@ -33,7 +35,21 @@ func start(cmd Command) (*os.Process, error) {
 		sys.AdditionalInheritedHandles = inherited
 		cmd.Env = append(environment(cmd), extraFiles+"="+announce(os.Getpid(), inherited))
 	}
-	return os.StartProcess(cmd.Path, argv(cmd), &os.ProcAttr{Dir: cmd.Dir, Env: environment(cmd), Files: files, Sys: sys})
+	attr := &os.ProcAttr{Dir: cmd.Dir, Env: environment(cmd), Files: files, Sys: sys}
+	proc, err := os.StartProcess(cmd.Path, argv(cmd), attr)
+	if errors.Is(err, windows.ERROR_ACCESS_DENIED) { // our job lets nobody go: that of our family does not
+		sys.CreationFlags = flags
+		proc, err = os.StartProcess(cmd.Path, argv(cmd), attr)
+	}
+	return proc, err
+}
+
+func held(proc *os.Process) bool {
+	var in int32
+	_ = proc.WithHandle(func(handle uintptr) {
+		_, _, _ = kernel32("IsProcessInJob").Call(handle, 0, uintptr(pointer(&in)))
+	})
+	return in != 0
 }
 
 // console tells of the window of our console and of how many processes are attached to it; 0, 0 without a console.

@@ -3,6 +3,9 @@ package process
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -33,6 +36,31 @@ func newLister() (lister, error) {
 		return found, nil
 	}, nil
 }
+
+// identify tells of whoever wears pid what the process table does, without opening it.
+func identify(pid int) (Info, error) {
+	table, err := processTable()
+	if err != nil {
+		return Info{}, fmt.Errorf("cannot list the processes of the machine: %w", err)
+	}
+	for entry := table; entry != nil; entry = next(entry) {
+		if int(entry.UniqueProcessID) == pid {
+			return Info{
+				Identity: Identity{PID: pid, StartTime: uint64(entry.CreateTime)},
+				Name:     programName(entry.ImageName.String()),
+				Started:  startedAt(uint64(entry.CreateTime)),
+			}, nil
+		}
+	}
+	return Info{}, ErrGone
+}
+
+func startedAt(filetime uint64) time.Time {
+	t := windows.Filetime{HighDateTime: uint32(filetime >> 32), LowDateTime: uint32(filetime)}
+	return time.Unix(0, t.Nanoseconds())
+}
+
+func programName(path string) string { return strings.TrimSuffix(filepath.Base(path), ".exe") }
 
 func processTable() (*windows.SYSTEM_PROCESS_INFORMATION, error) {
 	for size := uint32(256 << 10); ; size *= 2 {

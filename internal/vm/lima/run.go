@@ -162,6 +162,9 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 	if err != nil {
 		return nil, err
 	}
+	if child.Held() {
+		s.log.Warn("the VM may end with this daemon: whoever started the daemon keeps it and its children in a Job Object")
+	}
 	rec := s.recorded()
 	rec.Child = child.Identity()
 	rec.Agent = &agentRecord{Token: control.NewToken(), StartedAt: time.Now()}
