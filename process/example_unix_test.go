@@ -23,66 +23,74 @@ func ExampleStart() {
 	// Output: exit status 3
 }
 
-// A program that is started again finds the process that it had started in an earlier life, and ends it. It would ask first,
-// with Interrupt, and wait with a deadline.
+// A program that is started again finds the process that it had started in an earlier life, asks it to end, and ends it when
+// it does not.
 func ExampleReadRecord() {
+	begin := func(path string) error {
+		child, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "60"}})
+		if err != nil {
+			return err
+		}
+		return process.WriteRecord(path, child.Identity())
+	}
+	end := func(ctx context.Context, path string) error {
+		id, err := process.ReadRecord(path)
+		if err != nil {
+			return err
+		}
+		server, err := process.Open(id)
+		if errors.Is(err, process.ErrGone) {
+			return nil // whoever wears the PID now, it is not the server
+		}
+		if err != nil {
+			return err
+		}
+		defer server.Close()
+		if err := server.Interrupt(); err != nil && !errors.Is(err, process.ErrGone) {
+			return err
+		}
+		grace, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if server.Wait(grace) == nil {
+			return nil
+		}
+		return process.KillTree(ctx, id)
+	}
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "server.pid")
-
-	child, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "60"}})
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := errors.Join(begin(path), end(ctx, path)); err != nil {
 		panic(err)
 	}
-	if err := process.WriteRecord(path, child.Identity()); err != nil {
-		panic(err)
-	}
-
 	id, err := process.ReadRecord(path)
 	if err != nil {
 		panic(err)
 	}
-	server, err := process.Open(id)
-	if errors.Is(err, process.ErrGone) {
-		return // whoever wears the PID now, it is not the server
-	}
-	if err != nil {
-		panic(err)
-	}
-	defer server.Close()
-	if err := server.Kill(); err != nil && !errors.Is(err, process.ErrGone) {
-		panic(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := server.Wait(ctx); err != nil {
-		panic(err)
-	}
-	<-child.Done()
-	fmt.Println(child.ExitStatus())
-	// Output: signal: killed
+	_, err = process.Open(id)
+	fmt.Println("gone:", errors.Is(err, process.ErrGone))
+	// Output: gone: true
 }
 
 // The PID is right, and the process is not.
 func ExampleOpen() {
-	id, err := process.Self()
+	self, err := process.Describe(os.Getpid())
 	if err != nil {
 		panic(err)
 	}
+	id := self.Identity
 	id.StartTime-- // as if read from an old file
 
 	_, err = process.Open(id)
 	var stranger *process.StrangerError
 	if errors.As(err, &stranger) {
-		fmt.Println("gone:", errors.Is(err, process.ErrGone))
-		fmt.Println("the stranger is this process:", stranger.Found.PID == os.Getpid())
+		fmt.Println("left alone:", stranger.Found.Name)
 	}
-	// Output:
-	// gone: true
-	// the stranger is this process: true
+	// Output: left alone: process.test
 }
 
 func ExampleKillTree() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -188,6 +189,11 @@ func TestDriverOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("qemu.pid", "99")
+	// Lima's PID file of an external driver is removed by the guard.
+	external := append(slices.Clone(found), info(50, "lima-driver-myh"))
+	if id, ok := driverOf(external, dir, self, vmtype.Of("myhypervisor")); !ok || id.PID != 50 {
+		t.Errorf("an external driver: %v, %v", id, ok)
+	}
 	if id, ok := driverOf(found, dir, self, vmtype.Of("wsl2")); ok {
 		t.Errorf("a process was taken for a distribution: %v", id)
 	}

@@ -21,6 +21,19 @@ import (
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
+// TestMain is one of Lima's networks, too: Lima starts those as os.Executable().
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "usernet" {
+		cmd := usernetCommand()
+		cmd.SetArgs(os.Args[2:])
+		if cmd.Execute() != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
 // list is a teller that remembers.
 type list struct {
 	mu    sync.Mutex

@@ -124,7 +124,7 @@ func (a *agent) live(ctx context.Context, boot control.Boot, dir instancedir.Dir
 		return err
 	}
 	_ = a.Note(control.Note{Instance: describe(inst)})
-	if err := ensureNetworks(ctx, boot, inst); err != nil { // before Contain: networks are shared, and outlive this VM
+	if err := ensureNetworks(ctx, boot, inst, a); err != nil { // before Contain: networks are shared, and outlive this VM
 		return err
 	}
 	container, err := process.Contain(dir.Ledger())

@@ -2,10 +2,10 @@ package hostagent
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,25 +131,56 @@ func TestWorkersEndWhatTheyStart(t *testing.T) {
 	}
 }
 
-// TestStalePIDFileOfANetwork: Lima would take a stranger for the network, and in the end signal it. The file of a network that
-// answers stays.
+// TestStalePIDFileOfANetwork: Lima would take a stranger for the network, and in the end signal it. It fails without
+// ClearPIDFile, or when that is not told of. The file of a network that answers stays.
 func TestStalePIDFileOfANetwork(t *testing.T) {
 	dir := filepath.Join(shortHome(t), "_networks", "user-v2")
-	file := filepath.Join(dir, "usernet_user-v2.pid")
-	for _, listens := range []bool{false, true} {
-		plant(t, dir, os.Getppid(), filepath.Base(file))
-		if listens {
-			listener, err := net.Listen("unix", filepath.Join(dir, "user-v2_qemu.sock"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = listener.Close() })
+	stranger, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := endDescendants(context.Background()); err != nil { // the stranger, and the network
+			t.Error(err)
 		}
-		if err := dropStalePIDFile("user-v2"); err != nil {
+	})
+	file := filepath.Join(dir, "usernet_user-v2.pid")
+	plant(t, dir, stranger.Identity().PID, filepath.Base(file))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var started int
+	for _, round := range []string{"stale", "answering"} {
+		to := &list{}
+		if err := startUserMode(ctx, "user-v2", to); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.Stat(file); (err == nil) != listens {
-			t.Errorf("somebody listens: %t, the file: %v", listens, err)
+		told := 0
+		for _, note := range to.notes {
+			if note.Notice != nil && note.Notice.Reason == "ForeignProcess" {
+				told++
+			}
 		}
+		if want := map[string]int{"stale": 1}[round]; told != want {
+			t.Errorf("%s: %d strangers were told, want %d", round, told, want)
+		}
+		pid, ok := instancedir.ReadPID(file)
+		if !ok || pid == stranger.Identity().PID || (started != 0 && pid != started) {
+			t.Errorf("%s: the file names %d, before that %d", round, pid, started)
+		}
+		started = pid
+	}
+	select {
+	case <-stranger.Done():
+		t.Errorf("the stranger is dead: %s", stranger.ExitStatus())
+	default:
+	}
+}
+
+// TestRelay: what the starter of the networks tells reaches the daemon, and its failure becomes the agent's.
+func TestRelay(t *testing.T) {
+	to := &list{}
+	failure := relay(strings.NewReader(`{"notice":{"reason":"ForeignProcess"}}`+"\n"+`{"failure":"no"}`+"\n"+`{"notice":{"rea`), to)
+	if failure != "no" || len(to.notes) != 1 || to.notes[0].Notice.Reason != "ForeignProcess" {
+		t.Errorf("%q, %+v", failure, to.notes)
 	}
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/hostagent/standin"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -152,7 +154,7 @@ func TestHungDaemonIsEnded(t *testing.T) {
 	before := s.awaitPhase("one", v1alpha1.PhaseRunning)
 	record, err := daemon.Find(s.cfg.Instance)
 	s.must(err)
-	s.must(exec.Command("/bin/kill", "-STOP", strconv.Itoa(record.PID)).Run())
+	s.freeze(record.Identity)
 
 	was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: time.Second})
 	if !was || !errors.Is(err, context.DeadlineExceeded) {
@@ -169,4 +171,54 @@ func TestHungDaemonIsEnded(t *testing.T) {
 	}
 	s.expectGone(members)
 	s.expectTidy("one")
+}
+
+// TestDaemonAndAgentDieAtOnce: they are stopped and then killed, so that neither sees the other's end, and helpers that are
+// deaf, in sessions of their own and twice forked are left to nobody. The next daemon ends them, releases the disk and starts
+// the VM anew. It fails when supervisor.endFamily looks for no more than the agent, or Clear keeps the lock.
+func TestDaemonAndAgentDieAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, alsoDriver := range map[string]bool{"daemon and agent": false, "daemon, agent and driver": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.must(os.MkdirAll(filepath.Join(s.home, "_disks", "data"), 0o700))
+			s.misbehave("one", standin.Faults{Strays: 3})
+			s.launch()
+			s.makeFrom("one", template+"vmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\nadditionalDisks: [data]\n")
+			s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+			before := s.awaitPhase("one", v1alpha1.PhaseRunning)
+			members := s.grown("one", 2+1+3)
+			record, err := daemon.Find(s.cfg.Instance)
+			s.must(err)
+			family, err := process.ReadFamily(s.dir("one").Ledger())
+			s.must(err)
+			dying := []process.Identity{record.Identity, family.Head}
+			if alsoDriver {
+				driver, err := process.Find(int(before.Status.Host.DriverPID))
+				s.must(err)
+				dying = append(dying, driver)
+			}
+			s.freeze(dying...)
+			s.kill(dying...)
+			left := slices.DeleteFunc(slices.Clone(members), func(id process.Identity) bool { return slices.Contains(dying, id) })
+			for _, id := range left {
+				if !alive(id) {
+					t.Errorf("helper %v has died with them, so that this shows nothing", id)
+				}
+			}
+			if locks := s.locks("one"); len(locks) != 1 {
+				t.Errorf("locks: %v", locks)
+			}
+			s.launch()
+			s.awaitVM("one", "another agent", func(obj *v1alpha1.LimaVM) bool {
+				return obj.Status.Phase == v1alpha1.PhaseRunning && obj.Status.Host.Identity != before.Status.Host.Identity
+			})
+			s.expectGone(members)
+			if was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience}); !was || err != nil {
+				t.Errorf("Stop: %t, %v", was, err)
+			}
+			s.expectTidy("one")
+		})
+	}
 }

@@ -44,6 +44,12 @@ func build(tag string) (string, error) {
 	return filepath.Join(dir, "daemon"), nil
 }
 
+// initVerb is the first argument that makes this program the first process of a PID namespace, in which it runs tests.
+const initVerb = "init"
+
+// builtProgram is the environment variable that names it to a test that runs in a PID namespace.
+const builtProgram = "FAULTS_PROGRAM"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == serveVerb {
 		if err := serve(os.Args[2], os.Args[3]); err != nil {
@@ -51,6 +57,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == initVerb {
+		os.Exit(beInit(os.Args[2:]))
+	}
+	if program = os.Getenv(builtProgram); program != "" { // in a PID namespace
+		os.Exit(m.Run())
 	}
 	code, err := buildAndRun(m)
 	if err != nil {

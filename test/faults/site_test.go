@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
@@ -245,6 +246,14 @@ func (s *site) makeFrom(name, text string) {
 		ObjectMeta: meta, Spec: v1alpha1.LimaVMSpec{TemplateRef: v1alpha1.TemplateReference{Name: name}},
 	}))
 	s.awaitPhase(name, v1alpha1.PhaseStopped)
+}
+
+// freeze stops processes, so that none of them notices the end of another.
+func (s *site) freeze(ids ...process.Identity) {
+	s.Helper()
+	for _, id := range ids {
+		s.must(exec.Command("/bin/kill", "-STOP", strconv.Itoa(id.PID)).Run())
+	}
 }
 
 // killDaemon ends the daemon at once.

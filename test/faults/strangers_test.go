@@ -53,7 +53,7 @@ func plantLedger(t *testing.T, dir instancedir.Dir, stranger process.Identity, d
 	}
 	if dead {
 		head, rest, _ := bytes.Cut(ledger, []byte("\n"))
-		header := map[string]any{"version": 1, "since": 0}
+		header := map[string]any{"version": 1}
 		if len(head) > 0 {
 			if err := json.Unmarshal(head, &header); err != nil {
 				t.Fatal(err)

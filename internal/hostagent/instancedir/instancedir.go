@@ -149,6 +149,12 @@ func (d Dir) Clear(own process.Identity) ([]vm.Notice, error) {
 	return notices, errors.Join(append(errs, d.unlockDisks())...)
 }
 
+// ClearPIDFile removes the PID file of something that does not live. A notice tells whose PID it is now.
+func ClearPIDFile(path string) (*vm.Notice, error) {
+	notice := stranger(path, process.Identity{})
+	return notice, remove(path)
+}
+
 // stranger tells who wears the PID in a stale PID file; nil when nobody does.
 func stranger(path string, own process.Identity) *vm.Notice {
 	pid, ok := ReadPID(path)

@@ -4,8 +4,8 @@ package vmtype
 
 // Type tells how the VMs of one driver live.
 type Type struct {
-	// Process is how the name of the process begins that carries the VM, for the time until the driver has written a PID
-	// file; empty where only that file tells.
+	// Process is how the name of the process begins that carries the VM, for where no PID file tells: the driver has not written
+	// one yet, or it was removed lest Lima signal by it. Empty where there is no such process.
 	Process string
 	// Monitor is the socket in the instance's directory on which QEMU takes commands; empty where nobody but the agent can ask
 	// the guest to shut down.
@@ -18,8 +18,7 @@ type Type struct {
 	Distribution bool
 }
 
-// Of is the type that Lima calls name ("qemu"). One that is not known here, such as an external driver, has neither
-// peculiarity.
+// Of is the type that Lima calls name ("qemu"). One that is not known here is an external driver, or has a PID file.
 func Of(name string) Type {
 	switch name {
 	case "qemu":
@@ -29,8 +28,11 @@ func Of(name string) Type {
 	case "wsl2":
 		return Type{Distribution: true}
 	}
-	return Type{}
+	return Type{Process: externalDriver}
 }
+
+// externalDriver is how the names of programs begin that Lima takes for external drivers.
+const externalDriver = "lima-driver-"
 
 // Distribution is what Lima calls the distribution of an instance. All LIMA_HOMEs of a user share one list of names.
 func Distribution(instance string) string { return "lima-" + instance }
