@@ -21,7 +21,7 @@ func populate(t *testing.T) (inst instance.Instance, gone, kept []string) {
 	}
 	gone = []string{
 		inst.StoreFile(), inst.StoreFile() + "-wal", inst.StoreFile() + "-shm", inst.StoreFile() + ".new",
-		filepath.Join(inst.VMDir("dev"), "disk"), filepath.Join(inst.RecordDir("dev"), "worker.log"),
+		filepath.Join(inst.ShortDir, "_config", "user"), filepath.Join(inst.RecordDir("dev"), "worker.log"),
 	}
 	kept = []string{inst.Kubeconfig(), filepath.Join(inst.TLSDir(), "ca.key"), inst.StderrLog(), filepath.Join(inst.CacheDir(), "x")}
 	for _, file := range append(append([]string{}, gone...), kept...) {
