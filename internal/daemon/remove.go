@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
@@ -38,11 +39,13 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot delete instance %q: %w", inst.Name, err), unlock())
 	}
+	crashpoint.At(crashpoint.RemoveBegun)
 	// The records go last: they prove that the rest is ours, to whoever finishes this if it is interrupted.
 	err = removeBut(inst.ShortDir, filepath.Base(inst.Records()))
 	if err == nil {
 		err = removeAll(inst.ShortDir)
 	}
+	crashpoint.At(crashpoint.RemoveHalf)
 	if err == nil {
 		err = removeBut(inst.Dir, filepath.Base(inst.LockFile()))
 	}

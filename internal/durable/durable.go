@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 )
 
 // WriteFile replaces the file at path, or makes it, with the given permissions. When it returns nil the content is on disk;
@@ -16,6 +18,7 @@ func WriteFile(path string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.FileWritten)
 	if err := Rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
@@ -44,6 +47,7 @@ func Rename(from, to string) error {
 	if err := rename(from, to); err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.FileRenamed)
 	err := SyncDir(filepath.Dir(to))
 	if dir := filepath.Dir(from); dir != filepath.Dir(to) {
 		err = errors.Join(err, SyncDir(dir))

@@ -141,19 +141,29 @@ func newSite(t *testing.T) *site {
 // launch starts a daemon, as "rdd svc start" does, and connects to it.
 func (s *site) launch() {
 	s.Helper()
+	s.must(s.tryLaunch())
+}
+
+func (s *site) tryLaunch() error {
 	_, launched, err := daemon.Launch(s.Context(), daemon.Launching{
 		Instance: s.cfg.Instance, Executable: s.program, Args: s.args, Environ: s.cfg.Environ,
 	})
-	s.must(err)
-	if !launched {
-		s.Fatal("a daemon was taken for a running one")
+	if err == nil && !launched {
+		err = errors.New("a daemon was taken for a running one")
+	}
+	if err != nil {
+		return err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.Instance.Kubeconfig())
-	s.must(err)
+	if err != nil {
+		return err
+	}
 	scheme := runtime.NewScheme()
-	s.must(errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)))
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		return err
+	}
 	s.api, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
-	s.must(err)
+	return err
 }
 
 // await watches a kind until ok.

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -20,12 +21,16 @@ func (r *Reconciler) act(ctx context.Context, v *visit, step Step) error {
 	case StepAddFinalizer:
 		return r.edit(ctx, v, func() { controllerutil.AddFinalizer(obj, v1alpha1.FinalizerCleanup) })
 	case StepRemoveFinalizer:
+		crashpoint.At(crashpoint.ObjectReleased)
 		return r.edit(ctx, v, func() { controllerutil.RemoveFinalizer(obj, v1alpha1.FinalizerCleanup) })
 	case StepNoteRestart:
 		obj.Status.RestartNeeded = true // saved with the report
 		return nil
 	case StepForgetRestart:
-		return r.edit(ctx, v, func() { delete(obj.Annotations, v1alpha1.AnnotationRestart) })
+		crashpoint.At(crashpoint.RestartNoted)
+		err := r.edit(ctx, v, func() { delete(obj.Annotations, v1alpha1.AnnotationRestart) })
+		crashpoint.At(crashpoint.RequestForgotten)
+		return err
 	case StepForgetReset:
 		return r.edit(ctx, v, func() { delete(obj.Annotations, v1alpha1.AnnotationReset) })
 	case StepForgetForce:
@@ -39,9 +44,12 @@ func (r *Reconciler) act(ctx context.Context, v *visit, step Step) error {
 		if err := r.save(ctx, v); err != nil {
 			return err
 		}
+		crashpoint.At(crashpoint.RestartBegun)
 		return driver.Start(obj.Name)
 	case StepCopyTemplate:
-		return r.copyTemplate(ctx, obj)
+		err := r.copyTemplate(ctx, obj)
+		crashpoint.At(crashpoint.TemplateCopied)
+		return err
 	case StepReleaseTemplate:
 		return r.releaseTemplate(ctx, client.ObjectKey{Namespace: obj.Namespace, Name: obj.TemplateConfigMapName()})
 	case StepCreate:

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 )
 
 // template is what is known of the VM's template.
@@ -132,6 +133,7 @@ func (r *Reconciler) releaseTemplate(ctx context.Context, key client.ObjectKey) 
 			return ignoreStale(err, "cannot release the template %s", key)
 		}
 	}
+	crashpoint.At(crashpoint.TemplateReleased)
 	if metav1.GetControllerOf(before) == nil {
 		return nil
 	}

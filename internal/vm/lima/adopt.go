@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -138,9 +139,11 @@ func (s *supervisor) adopt(rec *record) {
 	s.mu.Lock()
 	s.run = r
 	s.mu.Unlock()
+	crashpoint.At(crashpoint.AdoptOpened)
 	ctx, cancel := context.WithTimeout(s.driver.ctx, adoptTimeout)
 	state, err := s.greet(ctx, r)
 	cancel()
+	crashpoint.At(crashpoint.AdoptGreeted)
 	switch {
 	case s.driver.ctx.Err() != nil:
 		return

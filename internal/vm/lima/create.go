@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -49,7 +50,9 @@ func (s *supervisor) doCreate(ctx context.Context, j *job) {
 func (s *supervisor) make(ctx context.Context, j *job) {
 	rec := record{Step: stepCreating, Owner: j.spec.Owner, TemplateSum: sumOf(j.spec.Template)}
 	end := childEnd{}
+	crashpoint.At(crashpoint.CreateBegun)
 	err := s.save(rec)
+	crashpoint.At(crashpoint.CreateRecorded)
 	if err == nil {
 		err = s.readyKeys()
 	}
@@ -57,11 +60,13 @@ func (s *supervisor) make(ctx context.Context, j *job) {
 		end, err = s.work(ctx, "create", j.spec.Template)
 	}
 	if err == nil {
+		crashpoint.At(crashpoint.CreateWorked)
 		err = s.dir.Mark(rec.Owner)
 	}
 	if err == nil {
 		rec.Step, rec.TemplateVersion, rec.Instance = stepCreated, j.spec.TemplateVersion, end.instance
 		err = s.save(rec)
+		crashpoint.At(crashpoint.CreateDone)
 	}
 	if err == nil && !s.isDiscarded(j) {
 		s.finish(vm.Stopped, nil)

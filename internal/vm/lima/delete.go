@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -34,7 +35,9 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	s.mu.Unlock()
 	rec := s.recorded()
 	rec.Step = stepDeleting
+	crashpoint.At(crashpoint.DeleteBegun)
 	err := s.save(rec)
+	crashpoint.At(crashpoint.DeleteRecorded)
 	if err != nil {
 		err = s.buryUnrecorded(err)
 	}
@@ -46,6 +49,7 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	case err != nil:
 		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
 	default:
+		crashpoint.At(crashpoint.DeleteDone)
 		s.finish(vm.Absent, nil)
 	}
 }
@@ -85,5 +89,6 @@ func (s *supervisor) remove(ctx context.Context) error {
 			return err
 		}
 	}
+	crashpoint.At(crashpoint.DeleteWorked)
 	return forget(s.dir)
 }

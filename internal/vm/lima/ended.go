@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -17,7 +18,9 @@ func (s *supervisor) ended(r *run) {
 	failure, failures := s.outcome(r, tail, lastError)
 	s.mu.Unlock()
 	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
+		crashpoint.At(crashpoint.EndSeen)
 		err := s.tidy()
+		crashpoint.At(crashpoint.EndTidied)
 		if err == nil {
 			rec := s.recorded()
 			rec.Child, rec.Agent, rec.Failure, rec.Failures = process.Identity{}, nil, failure, failures
@@ -37,6 +40,7 @@ func (s *supervisor) ended(r *run) {
 			return
 		}
 	}
+	crashpoint.At(crashpoint.EndRecorded)
 	s.set(func() { s.stopped(r, failure, failures) })
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
@@ -141,6 +142,7 @@ func (k *keys) renew(missing bool, notices *[]vm.Notice) error {
 		if aside, err = setAside(k.private); err != nil {
 			return err
 		}
+		crashpoint.At(crashpoint.KeyAside)
 	}
 	if aside != "" {
 		// Whatever was moved is looked at once more: somebody may have made a key there meanwhile.
@@ -154,6 +156,7 @@ func (k *keys) renew(missing bool, notices *[]vm.Notice) error {
 	case err != nil:
 		return errors.Join(err, putBack(aside, k.private))
 	}
+	crashpoint.At(crashpoint.KeyLinked)
 	if err := k.complete(public, notices); err != nil {
 		return errors.Join(err, os.Remove(k.private), putBack(aside, k.private))
 	}

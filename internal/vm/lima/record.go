@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -110,6 +111,7 @@ func forget(dir instancedir.Dir) error {
 	if err := os.Remove(recordFile(dir)); err != nil && !isGone(err) {
 		return fmt.Errorf("cannot remove the record of %q: %w", dir.Name, err)
 	}
+	crashpoint.At(crashpoint.ForgetBegun)
 	if err := os.RemoveAll(dir.RecordDir()); err != nil {
 		return fmt.Errorf("cannot remove what is kept of %q: %w", dir.Name, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -100,6 +101,7 @@ func (s *supervisor) launch(r *run) {
 		s.notBegun(r, err)
 		return
 	}
+	crashpoint.At(crashpoint.StartTidied)
 	notes := make(chan control.Note, 1)
 	child, err := s.startAgent(r, notes)
 	if err != nil {
@@ -171,6 +173,7 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 	if err := s.save(rec); err != nil {
 		return nil, errors.Join(err, child.stdin.Close()) // which ends it
 	}
+	crashpoint.At(crashpoint.AgentRecorded)
 	s.set(func() { r.agent, r.record = rec.Child, *rec.Agent })
 	_ = s.driver.background(func() {
 		defer child.stdin.Close()
@@ -185,6 +188,7 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 		s.mu.Unlock()
 		if !stopping { // or else the closed pipe ends it
 			child.boot(control.Boot{Token: rec.Agent.Token, Emulate: reason != ""})
+			crashpoint.At(crashpoint.StartTold)
 		}
 	})
 	return child, nil

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/vmtype"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -43,6 +44,7 @@ func (s *supervisor) stop(grace time.Duration) error {
 // bringDown has the agent shut the VM down: it asks on the control socket, by a signal where that fails, then the guest itself,
 // and ends everything by force when the grace, and what the agent needs on top, is over.
 func (s *supervisor) bringDown(r *run, sooner <-chan struct{}) {
+	crashpoint.At(crashpoint.StopBegun)
 	for {
 		s.mu.Lock()
 		at := r.stopAt
@@ -52,6 +54,7 @@ func (s *supervisor) bringDown(r *run, sooner <-chan struct{}) {
 		if s.askToStop(r, at, deadline) {
 			press = press.Add(time.Until(at) / 2) // an agent that took the request may hang all the same
 		}
+		crashpoint.At(crashpoint.StopAsked)
 		if !s.awaitDown(r, at, press, sooner) {
 			return
 		}

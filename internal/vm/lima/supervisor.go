@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
@@ -164,14 +165,17 @@ func (s *supervisor) doApply(ctx context.Context, j *job) {
 		return
 	}
 	end := childEnd{}
+	crashpoint.At(crashpoint.ApplyBegun)
 	if err == nil {
 		end, err = s.work(ctx, "apply", j.spec.Template)
 	}
 	if err == nil {
+		crashpoint.At(crashpoint.ApplyWorked)
 		rec := s.recorded()
 		rec.Failure, rec.Failures = nil, 0
 		rec.TemplateVersion, rec.TemplateSum, rec.Instance = j.spec.TemplateVersion, sumOf(j.spec.Template), end.instance
 		err = s.save(rec)
+		crashpoint.At(crashpoint.ApplyDone)
 	}
 	if s.driver.ctx.Err() != nil {
 		return

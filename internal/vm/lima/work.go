@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -42,15 +43,18 @@ func (s *supervisor) work(ctx context.Context, verb string, template []byte) (ch
 		return childEnd{}, err
 	}
 	defer child.stdin.Close()
+	crashpoint.At(crashpoint.ChildSpawned)
 	rec := s.recorded()
 	rec.Child = child.Identity()
 	err = s.save(rec)
+	crashpoint.At(crashpoint.WorkerRecorded)
 	if err == nil {
 		_ = s.driver.background(func() { child.boot(control.Boot{Template: template}) })
 	} else {
 		_ = child.stdin.Close() // without a record it must not begin
 	}
 	end, err := s.attend(ctx, child, notes, err)
+	crashpoint.At(crashpoint.WorkerEnded)
 	rec = s.recorded()
 	rec.Child = process.Identity{}
 	s.mu.Lock()
