@@ -69,7 +69,9 @@ func TestEveryCrashPoint(t *testing.T) {
 	m.expectBoots(1)
 
 	m.change(func(vm *v1alpha1.LimaVM) { vm.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
-	m.reach("restarted", func(vm *v1alpha1.LimaVM) bool { return isRunning(vm) && vm.Status.Host.Identity != first.Status.Host.Identity })
+	m.reach("restarted", func(vm *v1alpha1.LimaVM) bool {
+		return isRunning(vm) && vm.Status.Host.Identity != first.Status.Host.Identity
+	})
 	m.expectBoots(2)
 
 	owned := &corev1.ConfigMap{}
@@ -89,11 +91,15 @@ func TestEveryCrashPoint(t *testing.T) {
 	before := m.reach("running", isRunning)
 	members := m.family("one")
 	m.kill(members...)
-	m.reach("recovered", func(vm *v1alpha1.LimaVM) bool { return isRunning(vm) && vm.Status.Host.Identity != before.Status.Host.Identity })
+	m.reach("recovered", func(vm *v1alpha1.LimaVM) bool {
+		return isRunning(vm) && vm.Status.Host.Identity != before.Status.Host.Identity
+	})
 
 	before = m.reach("running", isRunning)
 	m.change(func(vm *v1alpha1.LimaVM) { vm.Annotations = map[string]string{v1alpha1.AnnotationReset: "now"} })
-	m.reach("made anew", func(vm *v1alpha1.LimaVM) bool { return isRunning(vm) && vm.Status.Host.Identity != before.Status.Host.Identity })
+	m.reach("made anew", func(vm *v1alpha1.LimaVM) bool {
+		return isRunning(vm) && vm.Status.Host.Identity != before.Status.Host.Identity
+	})
 	m.expectBoots(1)
 
 	members = m.family("one")

@@ -45,7 +45,7 @@ const (
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	t.Logf("-rounds=%d -seed=%d -real=%d", *rounds, *seed, *reals)
-	s := &soak{site: newBuiltSite(t, buildDaemon), random: rand.New(rand.NewPCG(*seed, 0)), stranger: neighbour(t)}
+	s := &soak{site: newBuiltSite(t, buildDaemon), random: rand.New(rand.NewPCG(*seed, 0)), stranger: neighbour(t), died: map[string]bool{}}
 	var names []string
 	for i := range *reals {
 		names = append(names, fmt.Sprintf("real%d", i))
@@ -113,9 +113,9 @@ type soak struct {
 	*site
 	random   *rand.Rand
 	stranger process.Identity
-	rdd      string // for what is asked of real guests
-	spared   int    // rounds since the daemon died
-	daemons  int    // deaths
+	rdd      string          // for what is asked of real guests
+	died     map[string]bool // in the round before
+	daemons  int             // deaths
 	deaths   int
 }
 
@@ -137,8 +137,7 @@ func (s *soak) round(round int, names []string) {
 	for _, name := range names {
 		all = append(all, s.subject(name, mark))
 	}
-	// Without a new daemon now and then, failures add up to long pauses before the next attempt.
-	killed := s.spared == 2 || s.random.IntN(3) == 0
+	killed := s.random.IntN(2) == 0
 	again := killed && s.random.IntN(4) == 0
 	what := fmt.Sprintf("round %d of -seed=%d: daemon killed %t, again %t", round, *seed, killed, again)
 	for _, v := range all {
@@ -157,7 +156,6 @@ func (s *soak) round(round int, names []string) {
 	s.asks(all)
 	s.die(all, killed)
 	if killed {
-		s.spared = 0
 		s.launch()
 		if again {
 			time.Sleep(time.Duration(s.random.IntN(400)) * time.Millisecond) // in the middle of whatever it is doing
@@ -165,8 +163,6 @@ func (s *soak) round(round int, names []string) {
 			s.daemons++
 			s.launch()
 		}
-	} else {
-		s.spared++
 	}
 	for _, v := range all {
 		s.verify(v, mark)
@@ -185,6 +181,10 @@ func (s *soak) subject(name, mark string) *subject {
 	v.agent, v.members = family.Head, s.family(name)
 	hits := []string{hitNothing, hitNothing, hitAgent, hitDriver, hitBoth, hitStop, hitRestart}
 	v.hit = hits[s.random.IntN(len(hits))]
+	if s.died[name] { // failures in a row add up to long pauses, and a stop ends the row
+		v.hit = hitStop
+	}
+	s.died[name] = v.hit == hitAgent || v.hit == hitDriver || v.hit == hitBoth
 	if v.real() {
 		v.bootID = s.guest(name, "cat /proc/sys/kernel/random/boot_id && echo "+mark+" >mark && sync")
 	} else {
