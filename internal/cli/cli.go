@@ -127,7 +127,7 @@ func (a *app) root() *cobra.Command {
 	root.Flags().String("log-level", "", "fatal, error, warn, info, debug or trace (default $RDD_LOG_LEVEL, or warn); right after \"rdd\"")
 	root.AddGroup(&cobra.Group{ID: "vm", Title: "Virtual machines:"}, &cobra.Group{ID: "service", Title: "Control plane:"})
 	add(root, "vm", a.upCommand(), a.downCommand(), a.limavmCommand())
-	add(root, "service", a.svcCommand(), a.ctlCommand(), a.kubectlCommand())
+	add(root, "service", a.svcCommand(), a.controllersCommand(), a.ctlCommand(), a.kubectlCommand())
 	root.AddCommand(a.doctorCommand(), a.versionCommand())
 	root.AddCommand(a.Extra...)
 	return root

@@ -90,7 +90,7 @@ func TestGoldenErrors(t *testing.T) {
 		{"limavm", "list", "-o", "xml"}, {"limavm", "list", "extra"}, {"limavm", "list", "--fly"}, {"limavm", "start", "a", "--timeout=soon"},
 		{"limavm", "logs", "a", "b"}, {"limavm", "create", "a", "template:debain"}, {"limavm", "create", "a", "/nowhere.yaml"},
 		{"--instance=A", "svc", "status"}, {"--instance"}, {"--log-level=loud", "version"}, {"svc", "start", "--secure-port=-1"},
-		{"svc", "create", "--secure-port=70000"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
+		{"svc", "create", "--secure-port=70000"}, {"svc", "create", "--controllers=-other"}, {"controllers"}, {"controllers", "--group=other"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
 		{"limavm", "stop", "a", "--force", "--grace-period=1"},
 	} {
 		stdout, stderr, code := rdd(t, home, nil, args...)

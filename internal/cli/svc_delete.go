@@ -45,7 +45,8 @@ func (a *app) driverConfig(inst instance.Instance) (daemon.Config, error) {
 		return daemon.Config{}, usage(err)
 	}
 	return daemon.Config{
-		Instance: inst, Executable: a.Executable, Agents: a.Agents, Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
-		Log: daemon.NewLogger(a.Stderr, level),
+		Instance: inst, Version: a.Version, Executable: a.Executable, Agents: a.Agents,
+		Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
+		Log:     daemon.NewLogger(a.Stderr, level),
 	}, nil
 }

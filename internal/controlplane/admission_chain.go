@@ -20,9 +20,12 @@ import (
 	"k8s.io/client-go/restmapper"
 )
 
+// systemNamespace holds what belongs to rdd itself.
+const systemNamespace = "rdd-system"
+
 // immortalNamespaces are there from the first start, and cannot be deleted.
 func immortalNamespaces() []string {
-	return []string{metav1.NamespaceDefault, metav1.NamespaceSystem}
+	return []string{metav1.NamespaceDefault, metav1.NamespaceSystem, systemNamespace}
 }
 
 // admissionChain is: namespaces that exist, webhooks of others that change, our own steps, policies and webhooks that

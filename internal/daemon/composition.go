@@ -7,12 +7,11 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/config/crd"
 	"github.com/seed-192657fa/rdd/internal/controllers/limavm"
 	"github.com/seed-192657fa/rdd/internal/controlplane"
+	"github.com/seed-192657fa/rdd/internal/registration"
 	"github.com/seed-192657fa/rdd/internal/template"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
@@ -34,9 +33,12 @@ type composition struct {
 	port    int
 	server  *controlplane.Server
 	metrics *limavm.Metrics
-	changes *limavm.Changes
-	driver  vm.Driver
-	admit   *limavm.Admission
+	// registry tells who runs controllers.
+	registry *registry
+	changes  *limavm.Changes
+	// driver is nil where the controllers of VMs run outside the daemon, or nowhere.
+	driver vm.Driver
+	admit  *limavm.Admission
 	// graces are those of the VMs' specs, by name, from when the daemon was asked to end.
 	graces map[string]time.Duration
 	// endManager ends the controllers; they have ended when managed is closed.
@@ -49,6 +51,7 @@ type composition struct {
 func (c *composition) list() []part {
 	return []part{
 		{name: "the control plane", start: c.startServer, stop: c.stopServer, deadline: within(partTime)},
+		{name: "the registry of controllers", start: c.startRegistry, stop: c.stopRegistry, deadline: within(partTime)},
 		{name: "the driver", start: c.startDriver, stop: c.stopDriver, deadline: within(partTime)},
 		{name: "the controllers", start: c.startControllers, stop: c.stopControllers, deadline: within(partTime)},
 		{name: "the VMs", start: c.startVMs, stop: c.stopVMs, deadline: c.drainTime},
@@ -81,6 +84,11 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 	if err != nil {
 		return nil, err
 	}
+	reader, err := newReader(c.server.Loopback())
+	if err != nil {
+		return nil, errors.Join(err, c.server.Stop(ctx)) // a part that did not start is not stopped
+	}
+	c.admit.SetReader(reader)
 	failed := make(chan error, 1)
 	go func() {
 		<-c.server.Done()
@@ -91,9 +99,27 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 
 func (c *composition) stopServer(ctx context.Context, _ reason) error { return c.server.Stop(ctx) }
 
-func (c *composition) startDriver(context.Context) (<-chan error, error) {
+func (c *composition) startRegistry(ctx context.Context) (_ <-chan error, err error) {
+	c.registry, err = startRegistry(ctx, c.server.Loopback(), c.cfg.Log.With("part", "registry"))
+	if err == nil && !c.runsVMs() {
+		err = registration.Grant(ctx, c.server.Loopback(), group) // nobody gets rights that nobody needs
+	}
+	return nil, err
+}
+
+func (c *composition) stopRegistry(context.Context, reason) error {
+	c.registry.stop()
+	return nil
+}
+
+func (c *composition) runsVMs() bool { return runs(c.cfg.Settings.Controllers, limavm.Name) }
+
+func (c *composition) startDriver(ctx context.Context) (<-chan error, error) {
+	if !c.runsVMs() {
+		return nil, nil
+	}
 	c.changes = limavm.NewChanges()
-	driver, err := newDriver(c.cfg, c.changes.Notify)
+	driver, err := newDriver(ctx, c.cfg, c.changes.Notify)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the driver: %w", err)
 	}
@@ -101,24 +127,25 @@ func (c *composition) startDriver(context.Context) (<-chan error, error) {
 	return nil, nil
 }
 
-func (c *composition) stopDriver(context.Context, reason) error { return c.driver.Close() }
+func (c *composition) stopDriver(context.Context, reason) error {
+	if c.driver == nil {
+		return nil
+	}
+	return c.driver.Close()
+}
 
 func (c *composition) startControllers(ctx context.Context) (<-chan error, error) {
 	loopback := c.server.Loopback()
 	log := c.cfg.Log.With("part", "controllers")
+	if !c.runsVMs() {
+		return nil, c.registry.MarkReady(ctx)
+	}
 	manager, err := limavm.NewManager(rest.CopyConfig(loopback), log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the controllers: %w", err)
 	}
-	c.admit.SetReader(manager.GetAPIReader())
-	if runs(c.cfg.Settings.Controllers, limavm.Name) {
-		err := limavm.SetupWithManager(manager, limavm.Config{
-			Driver: c.driver, Changes: c.changes, Metrics: c.metrics, Log: log,
-			Templates: limavm.Templates{Validate: template.Validate, MergeParams: template.MergeParams},
-		})
-		if err != nil {
-			return nil, err
-		}
+	if err := setUp(manager, c.driver, c.changes, c.metrics, log); err != nil {
+		return nil, err
 	}
 	// Not bound to ctx: when that ends, the controllers go on until the VMs have stopped.
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -136,10 +163,17 @@ func (c *composition) startControllers(ctx context.Context) (<-chan error, error
 		end()
 		return nil, errors.New("cannot start the controllers: their view of the API did not become complete")
 	}
+	if err := c.registry.announce(ctx, c.server.Address()); err != nil {
+		end()
+		return nil, err
+	}
 	return failed, nil
 }
 
 func (c *composition) stopControllers(ctx context.Context, _ reason) error {
+	if c.endManager == nil {
+		return nil
+	}
 	c.endManager()
 	select {
 	case <-c.managed:
@@ -154,8 +188,8 @@ func (c *composition) startVMs(context.Context) (<-chan error, error) { return n
 
 // prepareStop reads how long the VMs may take, and returns how long the end of the daemon takes at most.
 func (c *composition) prepareStop(why reason) time.Duration {
-	if why == asked && c.driver != nil {
-		c.graces = c.readGraces()
+	if why == asked && c.server != nil {
+		c.graces = readGraces(context.Background(), c.server.Loopback(), c.cfg.Log)
 	}
 	var whole time.Duration
 	for _, p := range c.list() {
@@ -169,12 +203,13 @@ func (c *composition) stopVMs(ctx context.Context, why reason) error {
 	if why != asked {
 		return nil
 	}
-	return c.driver.Drain(ctx, func(name string) time.Duration {
-		if grace, ok := c.graces[name]; ok {
-			return grace
-		}
-		return defaultGrace
-	})
+	if c.driver != nil {
+		return c.driver.Drain(ctx, graceOf(c.graces))
+	}
+	if err := c.registry.dismiss(ctx); err != nil {
+		return err
+	}
+	return drainLeftovers(ctx, c.cfg, graceOf(c.graces), nothing)
 }
 
 // drainTime allows for the longest grace.
@@ -184,29 +219,4 @@ func (c *composition) drainTime() time.Duration {
 		longest = max(longest, grace)
 	}
 	return longest + forceTime
-}
-
-// readGraces asks for the graces of all VMs. What cannot be read is left out.
-func (c *composition) readGraces() map[string]time.Duration {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
-	defer cancel()
-	graces := map[string]time.Duration{}
-	scheme, err := limavm.Scheme()
-	if err != nil {
-		return graces
-	}
-	reader, err := client.New(c.server.Loopback(), client.Options{Scheme: scheme})
-	if err != nil {
-		return graces
-	}
-	var list v1alpha1.LimaVMList
-	if err := reader.List(ctx, &list); err != nil {
-		c.cfg.Log.Warn("the grace of the VMs cannot be read, so it is the default", "error", err)
-	}
-	for i := range list.Items {
-		if seconds := list.Items[i].Spec.StopGracePeriodSeconds; seconds != nil {
-			graces[list.Items[i].Name] = time.Duration(*seconds) * time.Second
-		}
-	}
-	return graces
 }

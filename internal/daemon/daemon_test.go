@@ -218,10 +218,19 @@ func TestSettings(t *testing.T) {
 
 func TestRuns(t *testing.T) {
 	for list, want := range map[string]bool{
-		"*": true, "": false, "lima": true, "limavm": true, "-lima": false, "*,-lima": false, "*,-limavm": false, "other": false, "-lima, limavm": true,
+		"*": true, "": false, "lima": true, "limavm": true, "-lima": false, "*,-lima": false, "*,-limavm": false, "-lima, limavm": true,
+		"-other": true, "other": false, "*,-other": true, ",": false, "-*": false,
 	} {
 		if runs(list, "limavm") != want {
 			t.Errorf("runs(%q) = %t, want %t", list, !want, want)
+		}
+	}
+	for list, want := range map[string]string{
+		"*": "", "": "", "lima": "", "-lima": "", "*,-limavm": "", "-other": `"other"`, "*,lama": `"lama"`, "-": `""`, "--lima": `"-lima"`,
+	} {
+		err := Settings{Controllers: list}.Check()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "there is no controller "+want) {
+			t.Errorf("checking %q: %v, want %q", list, err, want)
 		}
 	}
 }

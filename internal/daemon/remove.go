@@ -106,27 +106,36 @@ func StopVMs(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	keep := func(*lima.Driver, context.Context) error { return nil }
-	if err = stopLeftovers(ctx, cfg, keep); err != nil {
+	if err = stopLeftovers(ctx, cfg, nothing); err != nil {
 		err = fmt.Errorf("cannot stop the VMs of instance %q: %w", cfg.Instance.Name, err)
 	}
 	return errors.Join(err, unlock())
 }
 
-// stopLeftovers has the driver adopt what runs, shuts it down, and does then what is to be done with stopped VMs.
+// nothing is done with stopped VMs that stay.
+func nothing(*lima.Driver, context.Context) error { return nil }
+
+// stopLeftovers shuts down what runs of VMs within the default grace, and does then what is to be done with stopped VMs.
 func stopLeftovers(ctx context.Context, cfg Config, then func(*lima.Driver, context.Context) error) error {
 	if _, err := os.Stat(cfg.Instance.LimaHome()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	driver, err := newDriver(cfg, func(string) {})
+	ctx, cancel := context.WithTimeout(ctx, defaultGrace+forceTime)
+	defer cancel()
+	return drainLeftovers(ctx, cfg, graceOf(nil), then)
+}
+
+// drainLeftovers has the driver adopt what runs and nobody attends to, and shuts it down.
+func drainLeftovers(
+	ctx context.Context, cfg Config, grace func(string) time.Duration, then func(*lima.Driver, context.Context) error,
+) error {
+	driver, err := newDriver(ctx, cfg, func(string) {})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultGrace+forceTime)
-	defer cancel()
-	err = driver.Drain(ctx, func(string) time.Duration { return defaultGrace })
+	err = driver.Drain(ctx, grace)
 	if err == nil {
-		err = then(driver, ctx)
+		err = then(driver.Driver, ctx)
 	}
 	return errors.Join(err, driver.Close())
 }

@@ -59,5 +59,5 @@ func (s Settings) Check() error {
 	if s.SecurePort < 0 || s.SecurePort > 65535 {
 		return fmt.Errorf("port %d is out of range: it must be between 1 and 65535", s.SecurePort)
 	}
-	return nil
+	return checkControllers(s.Controllers)
 }

@@ -128,6 +128,19 @@ func (i Instance) SettingsFile() string { return filepath.Join(i.Dir, "settings.
 // LockFile is locked by the daemon for as long as it lives.
 func (i Instance) LockFile() string { return filepath.Join(i.Dir, "rdd.lock") }
 
+// DriverLock is locked by the process that runs the VMs, in the daemon or outside, for as long as it lives.
+func (i Instance) DriverLock() string { return filepath.Join(i.ShortDir, "_rdd.lock") }
+
+// ControllersKubeconfig leads controllers outside the daemon to the API; ControllersToken beside it is what they are let in by.
+func (i Instance) ControllersKubeconfig(group string) string {
+	return filepath.Join(i.Dir, "controllers-"+group+".kubeconfig")
+}
+
+// ControllersToken is renewed while such controllers run.
+func (i Instance) ControllersToken(group string) string {
+	return filepath.Join(i.Dir, "controllers-"+group+".token")
+}
+
 // StoreFile is the database of the API's objects.
 func (i Instance) StoreFile() string { return filepath.Join(i.Dir, "store.db") }
 
