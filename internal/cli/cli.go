@@ -128,7 +128,7 @@ func (a *app) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "vm", Title: "Virtual machines:"}, &cobra.Group{ID: "service", Title: "Control plane:"})
 	add(root, "vm", a.upCommand(), a.downCommand(), a.limavmCommand())
 	add(root, "service", a.svcCommand(), a.controllersCommand(), a.ctlCommand(), a.kubectlCommand())
-	root.AddCommand(a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.doctorCommand(), a.supportBundleCommand(), a.versionCommand())
 	root.AddCommand(a.Extra...)
 	return root
 }

@@ -67,6 +67,13 @@ func TestGoldenOutput(t *testing.T) {
 		"status-yaml":          {"svc", "status", "-o", "yaml"},
 		"help-svc-reset":       {"svc", "reset", "--help"},
 		"reset-not-there":      {"svc", "reset"},
+		"help-svc-config":      {"svc", "config", "--help"},
+		"help-svc-install":     {"svc", "install", "--help"},
+		"install-dry-run":      {"svc", "install", "--dry-run"},
+		"uninstall-dry-run":    {"svc", "uninstall", "--dry-run"},
+		"uninstall-not-there":  {"svc", "uninstall"},
+		"help-support-bundle":  {"support-bundle", "--help"},
+		"help-controllers":     {"controllers", "--help"},
 		"stop-not-running":     {"svc", "stop"},
 		"down-all-not-running": {"down", "--all"},
 	} {
@@ -90,7 +97,9 @@ func TestGoldenErrors(t *testing.T) {
 		{"limavm", "list", "-o", "xml"}, {"limavm", "list", "extra"}, {"limavm", "list", "--fly"}, {"limavm", "start", "a", "--timeout=soon"},
 		{"limavm", "logs", "a", "b"}, {"limavm", "create", "a", "template:debain"}, {"limavm", "create", "a", "/nowhere.yaml"},
 		{"--instance=A", "svc", "status"}, {"--instance"}, {"--log-level=loud", "version"}, {"svc", "start", "--secure-port=-1"},
-		{"svc", "create", "--secure-port=70000"}, {"svc", "create", "--controllers=-other"}, {"controllers"}, {"controllers", "--group=other"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
+		{"svc", "create", "--secure-port=70000"}, {"svc", "create", "--controllers=-other"}, {"controllers"}, {"controllers", "--group=other"},
+		{"svc", "create", "--datastore-endpoint=https://me:secret@etcd.example:2379"}, {"svc", "create", "--datastore-endpoint=@/nowhere"},
+		{"support-bundle", "--file=/nowhere/x.tar.gz"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
 		{"limavm", "stop", "a", "--force", "--grace-period=1"},
 	} {
 		stdout, stderr, code := rdd(t, home, nil, args...)

@@ -12,6 +12,10 @@ type environment struct {
 	instance    string
 	logLevel    string
 	directories instance.Env
+	// configHome is where the user's configuration is; may be empty.
+	configHome string
+	// lasting are the variables that a control plane needs that is started without a shell, "KEY=value".
+	lasting []string
 	// keepLogs: no log of the past is removed.
 	keepLogs bool
 	// plain: the terminal, if any, cannot or should not show more than lines of text.
@@ -28,6 +32,12 @@ func parseEnvironment(environ []string) environment {
 	if profile := values["USERPROFILE"]; home == "" || profile != "" && windowsHome {
 		home = profile
 	}
+	var lasting []string
+	for _, key := range []string{"PATH", "XDG_DATA_HOME", "XDG_STATE_HOME", "RDD_LOG_DIR", "RDD_KEEP_LOGS"} {
+		if value := values[key]; value != "" {
+			lasting = append(lasting, key+"="+value)
+		}
+	}
 	return environment{
 		instance: values["RDD_INSTANCE"],
 		logLevel: values["RDD_LOG_LEVEL"],
@@ -35,6 +45,7 @@ func parseEnvironment(environ []string) environment {
 			Home: home, XDGDataHome: values["XDG_DATA_HOME"], XDGStateHome: values["XDG_STATE_HOME"],
 			LocalAppData: values["LOCALAPPDATA"], LogDir: values["RDD_LOG_DIR"],
 		},
+		configHome: values["XDG_CONFIG_HOME"], lasting: lasting,
 		keepLogs: truth(values["RDD_KEEP_LOGS"]),
 		plain:    values["TERM"] == "dumb",
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
-	"strconv"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +15,7 @@ func (a *app) svcCommand() *cobra.Command {
 	return group("service", "Start, stop and inspect the control plane", []string{"svc"},
 		a.svcCreateCommand(), a.svcStartCommand(), a.svcServeCommand(), a.svcStopCommand(), a.svcRestartCommand(),
 		a.svcStatusCommand(), a.svcLogsCommand(), a.svcPathsCommand(), a.svcConfigCommand(), a.svcResetCommand(),
-		a.svcDeleteCommand())
+		a.svcDeleteCommand(), a.svcInstallCommand(), a.svcUninstallCommand())
 }
 
 // settingsFlags adds the flags that change the settings of an instance, or override them for one session.
@@ -21,11 +23,11 @@ func settingsFlags(cmd *cobra.Command) {
 	defaults := daemon.DefaultSettings()
 	cmd.Flags().String("controllers", defaults.Controllers, "controllers to run: * for all, names or groups, a leading - to leave one out, empty for none")
 	cmd.Flags().Int("secure-port", 0, "port of the API on the loopback interface (default: 6443 plus the instance's index, or the next free one)")
-	cmd.Flags().String("datastore-endpoint", "", "URL of an etcd to keep the API's objects in, instead of the embedded store")
+	cmd.Flags().String("datastore-endpoint", "", "URL of an etcd to keep the API's objects in, instead of the embedded store; @FILE reads it from a file, as one with a password must be")
 }
 
 // applySettings changes the settings by the flags that were given.
-func applySettings(cmd *cobra.Command, settings *daemon.Settings) {
+func applySettings(cmd *cobra.Command, settings *daemon.Settings) error {
 	flags := cmd.Flags()
 	if flags.Changed("controllers") {
 		settings.Controllers, _ = flags.GetString("controllers")
@@ -34,22 +36,48 @@ func applySettings(cmd *cobra.Command, settings *daemon.Settings) {
 		settings.SecurePort, _ = flags.GetInt("secure-port")
 	}
 	if flags.Changed("datastore-endpoint") {
-		settings.DatastoreEndpoint, _ = flags.GetString("datastore-endpoint")
+		endpoint, _ := flags.GetString("datastore-endpoint")
+		read, err := readEndpoint(endpoint)
+		if err != nil {
+			return err
+		}
+		settings.DatastoreEndpoint = read
 	}
+	return nil
 }
 
-// sessionFlags are the given flags again, for the daemon in the background.
-func sessionFlags(cmd *cobra.Command) []string {
-	var settings daemon.Settings
-	applySettings(cmd, &settings)
-	var args []string
-	for name, value := range map[string]string{
-		"controllers": settings.Controllers, "secure-port": strconv.Itoa(settings.SecurePort),
-		"datastore-endpoint": settings.DatastoreEndpoint,
-	} {
-		if cmd.Flags().Changed(name) {
-			args = append(args, "--"+name+"="+value)
+// readEndpoint reads the URL of a datastore from a file where that is what the flag says. A password in an argument list could be read
+// by every user of the computer.
+func readEndpoint(flag string) (string, error) {
+	file, named := strings.CutPrefix(flag, "@")
+	if !named {
+		if len(daemon.Passwords(flag)) > 0 {
+			return "", usagef("every user of this computer can read a password in an argument list: write the URL to a file, and say --datastore-endpoint=@FILE")
 		}
+		return flag, nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", usagef("cannot read the URL of the datastore: %w", err)
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// sessionFlags are the given flags again, for the daemon in the background, which is in another directory.
+func sessionFlags(cmd *cobra.Command) []string {
+	var args []string
+	for _, name := range []string{"controllers", "secure-port", "datastore-endpoint"} {
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || !flag.Changed {
+			continue
+		}
+		value := flag.Value.String()
+		if file, named := strings.CutPrefix(value, "@"); named && name == "datastore-endpoint" {
+			if abs, err := filepath.Abs(file); err == nil {
+				value = "@" + abs
+			}
+		}
+		args = append(args, "--"+name+"="+value)
 	}
 	return args
 }
@@ -60,7 +88,9 @@ func (a *app) settings(cmd *cobra.Command, inst instance.Instance) (daemon.Setti
 	if err != nil {
 		return settings, err
 	}
-	applySettings(cmd, &settings)
+	if err := applySettings(cmd, &settings); err != nil {
+		return settings, err
+	}
 	if err := settings.Check(); err != nil {
 		return settings, usage(err)
 	}

@@ -32,7 +32,7 @@ func (a *app) svcRestartCommand() *cobra.Command {
 			}
 			ctx, cancel := w.context(cmd.Context())
 			defer cancel()
-			record, err := a.handOver(ctx, inst, sessionFlags(cmd), w.wait)
+			record, err := a.handOver(ctx, inst, sessionFlags(cmd), w.wait, func() error { return nil })
 			if err != nil {
 				return err
 			}
@@ -49,8 +49,11 @@ func (a *app) svcRestartCommand() *cobra.Command {
 	return cmd
 }
 
-// handOver replaces the daemon by a new one, with the flags of the old one's session where none are given.
-func (a *app) handOver(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, error) {
+// handOver replaces the daemon by a new one, with the flags of the old one's session where none are given, and does something in
+// between, while there is none.
+func (a *app) handOver(
+	ctx context.Context, inst instance.Instance, flags []string, wait bool, between func() error,
+) (*daemon.Record, error) {
 	old, err := daemon.Find(inst)
 	if err != nil {
 		return nil, err
@@ -62,6 +65,9 @@ func (a *app) handOver(ctx context.Context, inst instance.Instance, flags []stri
 	if errors.Is(err, daemon.ErrForced) {
 		a.note("%s", describe(err)) // it is gone all the same
 	} else if err != nil {
+		return nil, err
+	}
+	if err := between(); err != nil {
 		return nil, err
 	}
 	record, _, err := a.launch(ctx, inst, flags, wait)

@@ -120,6 +120,8 @@ func genericConfig(cfg *Config, creds *credentials, listener net.Listener, s *st
 	c.OpenAPIV3Config = openAPIConfig()
 	c.EnableMetrics = false // installMetrics does it
 
+	c.MaxRequestBodyBytes = maxBody
+	c.BuildHandlerChainFunc = newLimits(creds).chain
 	// One user, one host: nothing here has to be counted to share it fairly.
 	c.StorageObjectCountTracker = nil
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter")

@@ -45,8 +45,12 @@ func lock(inst instance.Instance) (unlock func() error, err error) {
 }
 
 // MakeDirs creates the directories of an instance, for the owner only. What is made in them later inherits that on Windows, and
-// cannot be reached by others elsewhere. A directory for the logs that the user has is left as it is.
+// cannot be reached by others elsewhere. A directory for the logs that the user has is left as it is. What is there already and
+// open to others is an error, a *private.TooOpenError: who knows what they have read or planted.
 func MakeDirs(inst instance.Instance) error {
+	if err := private.Check(inst); err != nil {
+		return fmt.Errorf("cannot use instance %q: %w", inst.Name, err)
+	}
 	for _, dir := range []string{inst.Dir, inst.ShortDir, inst.RequestsDir()} {
 		if err := private.MkdirAll(dir); err != nil {
 			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -44,9 +45,9 @@ func ParseLevel(name string) (slog.Level, error) {
 func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
-	klog.SetSlogLogger(log.With("logger", "klog"))
-	setVerbosity(level)
-	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	capped := capped{log.Handler(), slog.Level(-setVerbosity(level))}
+	klog.SetSlogLogger(slog.New(capped).With("logger", "klog"))
+	ctrl.SetLogger(logr.FromSlogHandler(capped))
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.TraceLevel)
 	logrus.AddHook(logrusHook{log.With("logger", "logrus")})
@@ -54,17 +55,36 @@ func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
 }
 
 // setVerbosity maps debug to klog's -v=2 and trace to -v=4, as external controllers are told to.
-func setVerbosity(level slog.Level) {
-	verbosity := "0"
+func setVerbosity(level slog.Level) (verbosity int) {
 	switch {
 	case level <= levelTrace:
-		verbosity = "4"
+		verbosity = 4
 	case level <= slog.LevelDebug:
-		verbosity = "2"
+		verbosity = 2
 	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
-	_ = flags.Set("v", verbosity) // a number is always accepted
+	_ = flags.Set("v", strconv.Itoa(verbosity)) // a number is always accepted
+	return verbosity
+}
+
+// capped holds the loggers of Kubernetes' code to a verbosity, which they do not all look up. From 8 on they log the bodies of requests,
+// with all secrets in them.
+type capped struct {
+	slog.Handler
+	least slog.Level
+}
+
+func (c capped) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= c.least && c.Handler.Enabled(ctx, level)
+}
+
+func (c capped) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return capped{c.Handler.WithAttrs(attrs), c.least}
+}
+
+func (c capped) WithGroup(name string) slog.Handler {
+	return capped{c.Handler.WithGroup(name), c.least}
 }
 
 type logrusHook struct{ log *slog.Logger }

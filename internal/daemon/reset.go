@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
@@ -54,13 +55,29 @@ func CheckReset(inst instance.Instance, settings Settings) error {
 	return nil
 }
 
-// redact leaves the password out of a URL.
+// redact leaves the passwords out of the URLs of a datastore.
 func redact(endpoint string) string {
-	parsed, err := url.Parse(endpoint)
-	if err != nil {
-		return "another datastore"
+	var clean []string
+	for text := range strings.SplitSeq(endpoint, ",") {
+		if parsed, err := url.Parse(text); err == nil {
+			clean = append(clean, parsed.Redacted())
+		}
 	}
-	return parsed.Redacted()
+	return strings.Join(clean, ",")
+}
+
+// Passwords are those in the URLs of a datastore.
+func Passwords(endpoint string) (found []string) {
+	for text := range strings.SplitSeq(endpoint, ",") {
+		parsed, err := url.Parse(text)
+		if err != nil || parsed.User == nil {
+			continue
+		}
+		if password, ok := parsed.User.Password(); ok {
+			found = append(found, password)
+		}
+	}
+	return found
 }
 
 // removeStore removes what lies beside the file ahead of the file itself: a log without its file is taken for a corrupt store.

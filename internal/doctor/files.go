@@ -14,37 +14,20 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/private"
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// private lists what nobody but the owner may get at.
-func private(inst instance.Instance) []string {
-	paths := []string{
-		inst.Dir, inst.LogDir, inst.ShortDir, inst.TLSDir(), inst.Kubeconfig(), inst.StoreFile(), instancedir.Records(inst.LimaHome()),
-	}
-	for _, pattern := range []string{filepath.Join(inst.TLSDir(), "*"), filepath.Join(inst.RecordDir("*"), "record.json")} {
-		more, _ := filepath.Glob(pattern) // the pattern is well-formed, unless the home directory has brackets
-		paths = append(paths, more...)
-	}
-	return paths
-}
-
 func checkPermissions(_ context.Context, cfg Config) []Finding {
 	var found []Finding
-	for _, path := range private(cfg.Instance) {
-		// Not followed: mending must not change what somebody has linked to.
-		info, err := os.Lstat(path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			continue
-		}
+	for _, path := range append(private.Paths(cfg.Instance), cfg.Instance.LogDir) {
+		problem, err := private.Problem(path)
 		if err != nil {
 			found = append(found, Finding{Status: Broken, Message: err.Error(), Remedy: "make it readable for you"})
-			continue
 		}
-		if problem := tooOpen(info); problem != "" {
+		if problem != "" {
 			found = append(found, Finding{
-				Status: Broken, Message: path + " " + problem, Remedy: byFix,
-				fix: func() error { return os.Chmod(path, info.Mode().Perm()&0o700) },
+				Status: Broken, Message: path + " " + problem, Remedy: byFix, fix: func() error { return private.Mend(path) },
 			})
 		}
 	}

@@ -2,12 +2,7 @@
 
 package doctor
 
-import (
-	"fmt"
-	"io/fs"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // freeSpace is what the user may still write, in bytes.
 func freeSpace(dir string) (uint64, error) {
@@ -16,11 +11,4 @@ func freeSpace(dir string) (uint64, error) {
 		return 0, err
 	}
 	return stat.Bavail * uint64(stat.Bsize), nil
-}
-
-func tooOpen(info fs.FileInfo) string {
-	if info.Mode().Perm()&0o077 == 0 {
-		return ""
-	}
-	return fmt.Sprintf("is open to others: mode %04o", info.Mode().Perm())
 }

@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -24,9 +23,6 @@ func freeSpace(dir string) (uint64, error) {
 	err = windows.GetDiskFreeSpaceEx(path, &free, nil, nil)
 	return free, err
 }
-
-// tooOpen has nothing to tell: mode bits mean nothing here, and the control plane protects its directory by an access list.
-func tooOpen(fs.FileInfo) string { return "" }
 
 func platformChecks() []check { return []check{{"WSL", checkWSL}} }
 

@@ -1,0 +1,100 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWhatLooksLikeASecretIsRemoved(t *testing.T) {
+	r := NewRedactor([]string{"hunter2!", "two\nlines-of-a-long-secret", "no"})
+	for text, want := range map[string]string{
+		"it is hunter2! indeed":                     "it is REMOVED indeed",
+		"aHVudGVyMiE= in base64":                    "REMOVED in base64",
+		"%q hunter2%21":                             "%q REMOVED",
+		"only lines-of-a-long-secret":               "only REMOVED",
+		"no, that is too short to be removed":       "no, that is too short to be removed",
+		"password: swordfish":                       "password: REMOVED",
+		`{"apiKey":"a b\"c","x":1}`:                 `{"apiKey":REMOVED,"x":1}`,
+		"DB_PASSWORD=abc next":                      "DB_PASSWORD=REMOVED next",
+		"--token=abc.def --verbose":                 "--token=REMOVED --verbose",
+		"Authorization: Bearer abcdefgh":            "Authorization: Bearer REMOVED",
+		"https://me:pw@example.com/x":               "https://me:REMOVED@example.com/x",
+		"eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl":        "REMOVED",
+		"client-key-data: LS0tLS1CRUdJTg==":         "client-key-data: REMOVED",
+		"resourceVersion: \"12\"\nkind: Secret\n":   "resourceVersion: \"12\"\nkind: Secret\n",
+		"level=INFO msg=\"token renewed\" took=3ms": "level=INFO msg=\"token renewed\" took=3ms",
+		"-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\nrest": "REMOVED\nrest",
+	} {
+		if got := string(r.Clean([]byte(text))); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzClean: a secret that is known is nowhere in what is left, whatever is around it, and cleaning twice changes nothing of that.
+func FuzzClean(f *testing.F) {
+	f.Add("before ", "a-secret", " after")
+	f.Add("token: ", "x\ny\nzzzzzzz", "")
+	f.Add(`{"a":"`, `q"uo\te`, `"}`)
+	f.Fuzz(func(t *testing.T, before, secret, after string) {
+		if len(secret) < shortest || strings.Contains(Removed, secret) || strings.Contains(secret, Removed) {
+			return
+		}
+		r := NewRedactor([]string{secret})
+		got := string(r.Clean([]byte(before + secret + after)))
+		// What replaces it may, with what is around it, happen to spell it again.
+		if strings.Contains(strings.ReplaceAll(got, Removed, "\x00"), secret) && !strings.Contains(before+"\x00"+after, secret) {
+			t.Errorf("%q is still in %q", secret, got)
+		}
+	})
+}
+
+func TestABundleIsClean(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "big.log")
+	line := strings.Repeat("x", 1023) + "\n"
+	if err := os.WriteFile(log, []byte("hunter2!\n"+strings.Repeat(line, fileBytes/1024)+"the end: hunter2!\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w := NewWriter(&archive, "top", time.Unix(0, 0), NewRedactor([]string{"hunter2!"}))
+	for _, err := range []error{
+		w.Add("a/hunter2!.txt", []byte("say hunter2!")), w.AddFile("big.log", log), w.AddFile("gone.log", filepath.Join(dir, "gone")), w.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := map[string]string{}
+	unzipped, err := gzip.NewReader(&archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reader := tar.NewReader(unzipped); ; {
+		header, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[header.Name] = string(content)
+	}
+	if len(files) != 3 || files["top/a/REMOVED.txt"] != "say REMOVED" || !strings.Contains(files["top/gone.log.error"], "no such file") {
+		t.Errorf("files: %d, %q", len(files), files["top/a/REMOVED.txt"])
+	}
+	if big := files["top/big.log"]; !strings.HasPrefix(big, "(the first ") || !strings.HasSuffix(big, "\nthe end: REMOVED\n") || len(big) > fileBytes+100 {
+		t.Errorf("the big file has %d bytes and begins %.60q", len(big), big)
+	}
+}

@@ -1,0 +1,127 @@
+// Package login owns what starts the control plane when its user logs in: units of systemd, an agent of launchd, or a task of
+// Windows, written for one rdd instance. All of them leave VMs alone when the control plane is restarted, as far as the system lets
+// them, and shut VMs down when the user's session ends.
+package login
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/seed-192657fa/rdd/internal/durable"
+)
+
+// commandTime bounds each call of the system's own programs.
+const commandTime = 30 * time.Second
+
+// Spec says what is to be started.
+type Spec struct {
+	// Instance is the name of the rdd instance, which is checked: safe in names of files and units.
+	Instance string
+	// Executable is the absolute path of rdd.
+	Executable string
+	// Home is the user's home directory, ConfigHome where the user's configuration is (~/.config).
+	Home, ConfigHome string
+	// Log is where the output goes where the system keeps none.
+	Log string
+	// Environ are the variables that the control plane is to have, "KEY=value", because its directories and programs depend on
+	// them: a session that begins has not what a shell's start files set.
+	Environ []string
+}
+
+// File is one that the system reads.
+type File struct {
+	Path    string
+	Content string
+}
+
+// Plan is all that it takes.
+type Plan struct {
+	Files []File
+	// Enable are the commands that make the system notice the files, and start the control plane; Disable those that have it
+	// forget about them, before they are removed. What runs goes on.
+	Enable, Disable [][]string
+}
+
+// Install carries a plan out. Run again, it replaces what was there.
+func Install(ctx context.Context, plan Plan) error {
+	for _, file := range plan.Files {
+		if err := os.MkdirAll(filepath.Dir(file.Path), 0o700); err != nil {
+			return fmt.Errorf("cannot install: %w", err)
+		}
+		if err := durable.WriteFile(file.Path, encode(file.Content), 0o600); err != nil {
+			return fmt.Errorf("cannot install %s: %w", file.Path, err)
+		}
+	}
+	for _, command := range plan.Enable {
+		if err := run(ctx, command); err != nil {
+			return fmt.Errorf("the files are installed, but not in use: %w", err)
+		}
+	}
+	return nil
+}
+
+// Uninstall takes a plan back, and tells whether there was anything.
+func Uninstall(ctx context.Context, plan Plan) (was bool, err error) {
+	for _, file := range plan.Files {
+		if _, err := os.Stat(file.Path); err == nil {
+			was = true
+		}
+	}
+	if !was {
+		return false, nil
+	}
+	var errs []error
+	for _, command := range plan.Disable {
+		errs = append(errs, run(ctx, command))
+	}
+	for _, file := range plan.Files { // also where the system does not answer: without files it starts nothing
+		if err := os.Remove(file.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cannot uninstall: %w", err))
+		}
+	}
+	return true, errors.Join(errs...)
+}
+
+// Describe shows what Install would do.
+func Describe(plan Plan) string {
+	var text strings.Builder
+	for _, file := range plan.Files {
+		fmt.Fprintf(&text, "# %s\n%s\n", file.Path, file.Content)
+	}
+	for _, command := range plan.Enable {
+		fmt.Fprintf(&text, "$ %s\n", strings.Join(command, " "))
+	}
+	return text.String()
+}
+
+func run(ctx context.Context, command []string) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}
+
+// fill fills a template in, with functions that quote for its language.
+func fill(text string, quote template.FuncMap, data any) (string, error) {
+	parsed, err := template.New("").Funcs(quote).Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("cannot read a template: %w", err)
+	}
+	var filled bytes.Buffer
+	if err := parsed.Execute(&filled, data); err != nil {
+		return "", fmt.Errorf("cannot fill a template in: %w", err)
+	}
+	return filled.String(), nil
+}
