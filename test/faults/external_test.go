@@ -3,10 +3,8 @@ package faults
 import (
 	"context"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,24 +18,6 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-// controllersVerb is the first argument that makes this program the controllers outside a daemon. Home and stand-in follow.
-const controllersVerb = "controllers"
-
-func runControllers(home, standin string) error {
-	cfg, err := daemonConfig(home, standin)
-	if err != nil {
-		return err
-	}
-	level, err := daemon.ParseLevel("info")
-	if err != nil {
-		return err
-	}
-	cfg.Log = daemon.NewLogger(os.Stderr, level)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	return daemon.RunControllers(ctx, cfg)
-}
-
 // outside is a process that runs the controllers.
 type outside struct {
 	*process.Child
@@ -47,13 +27,12 @@ type outside struct {
 // startOutside starts it, and does not wait for what becomes of it.
 func (s *site) startOutside() *outside {
 	s.Helper()
-	self, err := os.Executable()
-	s.must(err)
 	file, err := os.CreateTemp(s.top, "outside")
 	s.must(err)
 	defer file.Close()
 	child, err := process.Start(process.Command{
-		Path: self, Args: []string{self, controllersVerb, s.top, program}, Env: s.cfg.Environ, Stderr: file,
+		Path: s.program, Env: s.cfg.Environ, Stderr: file,
+		Args: []string{s.program, "--instance=" + s.cfg.Instance.Name, "--log-level=info", "controllers", "--group=lima"},
 	})
 	s.must(err)
 	o := &outside{child, file.Name()}
@@ -144,20 +123,20 @@ func (s *site) stop(keep bool) {
 // their control plane, when stopVMs shuts down at a handover, and when nobody is asked to shut down outside.
 func TestControllersOutside(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newBuiltSite(t, buildDaemon)
 	s.place("-lima")
 	s.launch()
 	first := s.launchOutside()
-	s.make()
-	s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	before := s.awaitPhase(v1alpha1.PhaseRunning)
+	s.make("one")
+	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
+	before := s.awaitPhase("one", v1alpha1.PhaseRunning)
 	members := s.family("one")
 	grace := int32(30)
 	same := func(who string) {
 		t.Helper()
 		grace++ // only who runs the controllers now observes the change
-		s.patch(func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = &grace })
-		got := s.awaitVM(who, func(obj *v1alpha1.LimaVM) bool {
+		s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = &grace })
+		got := s.awaitVM("one", who, func(obj *v1alpha1.LimaVM) bool {
 			return obj.Status.ObservedGeneration == obj.Generation && obj.Status.Phase == v1alpha1.PhaseRunning && obj.Status.Host.Adopted
 		})
 		if got.Status.Host.Identity != before.Status.Host.Identity || got.Status.RestartCount != 1 || len(s.family("one")) != len(members) {
