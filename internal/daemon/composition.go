@@ -140,7 +140,7 @@ func (c *composition) startControllers(ctx context.Context) (<-chan error, error
 	if !c.runsVMs() {
 		return nil, c.registry.MarkReady(ctx)
 	}
-	manager, err := limavm.NewManager(rest.CopyConfig(loopback), log)
+	manager, err := limavm.NewManager(rest.CopyConfig(loopback), forKubernetes(log))
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the controllers: %w", err)
 	}

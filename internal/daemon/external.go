@@ -106,7 +106,7 @@ func (e *external) run(ctx context.Context) error {
 	}
 	defer func() { _ = e.driver.Close() }()
 	log := e.cfg.Log.With("part", "controllers")
-	if e.manager, err = limavm.NewManager(e.config, log); err != nil {
+	if e.manager, err = limavm.NewManager(e.config, forKubernetes(log)); err != nil {
 		return fmt.Errorf("cannot start the controllers: %w", err)
 	}
 	if err := setUp(e.manager, e.driver, changes, e.metrics, log); err != nil {

@@ -45,27 +45,35 @@ func ParseLevel(name string) (slog.Level, error) {
 func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
-	capped := capped{log.Handler(), slog.Level(-setVerbosity(level))}
-	klog.SetSlogLogger(slog.New(capped).With("logger", "klog"))
-	ctrl.SetLogger(logr.FromSlogHandler(capped))
+	setVerbosity(verbosityOf(log))
+	klog.SetSlogLogger(forKubernetes(log).With("logger", "klog"))
+	ctrl.SetLogger(logr.FromSlogHandler(forKubernetes(log).Handler()))
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.TraceLevel)
 	logrus.AddHook(logrusHook{log.With("logger", "logrus")})
 	return log
 }
 
-// setVerbosity maps debug to klog's -v=2 and trace to -v=4, as external controllers are told to.
-func setVerbosity(level slog.Level) (verbosity int) {
-	switch {
-	case level <= levelTrace:
-		verbosity = 4
-	case level <= slog.LevelDebug:
-		verbosity = 2
+// verbosityOf maps debug to klog's -v=2 and trace to -v=4, as external controllers are told to.
+func verbosityOf(log *slog.Logger) int {
+	switch ctx := context.Background(); {
+	case log.Enabled(ctx, levelTrace):
+		return 4
+	case log.Enabled(ctx, slog.LevelDebug):
+		return 2
 	}
+	return 0
+}
+
+func setVerbosity(verbosity int) {
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
 	_ = flags.Set("v", strconv.Itoa(verbosity)) // a number is always accepted
-	return verbosity
+}
+
+// forKubernetes is a logger for Kubernetes' code, controller-runtime's included.
+func forKubernetes(log *slog.Logger) *slog.Logger {
+	return slog.New(capped{log.Handler(), slog.Level(-verbosityOf(log))})
 }
 
 // capped holds the loggers of Kubernetes' code to a verbosity, which they do not all look up. From 8 on they log the bodies of requests,

@@ -83,7 +83,7 @@ func Token(ctx context.Context, owner *rest.Config, group string) (string, error
 	}
 	got, err := client.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, Account(group), request, metav1.CreateOptions{})
 	if apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("the account %s/%s is gone, so access is revoked; \"rdd svc restart\" grants it again: %w", Namespace, Account(group), err)
+		return "", fmt.Errorf("the account %s/%s is gone, so access is revoked; \"rdd svc restart\" grants it again", Namespace, Account(group))
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot get a token of the account %s/%s: %w", Namespace, Account(group), err)
