@@ -113,7 +113,7 @@ func StopVMs(ctx context.Context, cfg Config) error {
 }
 
 // nothing is done with stopped VMs that stay.
-func nothing(*lima.Driver, context.Context) error { return nil }
+func nothing(*lima.Driver, context.Context) error { return nil } //nolint:revive // the shape of a method of Driver
 
 // stopLeftovers shuts down what runs of VMs within the default grace, and does then what is to be done with stopped VMs.
 func stopLeftovers(ctx context.Context, cfg Config, then func(*lima.Driver, context.Context) error) error {
