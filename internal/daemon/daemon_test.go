@@ -3,7 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,7 +20,7 @@ import (
 	"github.com/seed-192657fa/rdd/process"
 )
 
-func newInstance(t *testing.T) instance.Instance {
+func newInstance(t testing.TB) instance.Instance {
 	t.Helper()
 	inst, err := instance.New("test", instance.Env{Home: t.TempDir()})
 	if err != nil {
@@ -346,17 +345,6 @@ func TestAllLoggersEndInOne(t *testing.T) {
 	if _, err := ParseLevel("loud"); err == nil {
 		t.Error("log level loud was accepted")
 	}
-}
-
-func FuzzRecord(f *testing.F) {
-	f.Add([]byte(`{"pid":1,"startTime":2}`))
-	f.Add([]byte(`{"pid":-1}`))
-	f.Fuzz(func(t *testing.T, content []byte) {
-		var record Record
-		if json.Unmarshal(content, &record) == nil && !record.IsZero() {
-			_ = record.String()
-		}
-	})
 }
 
 func TestLaunchWaitsForTheEndOfADaemonThatIsStopping(t *testing.T) {
