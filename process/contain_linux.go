@@ -51,7 +51,11 @@ func enclose(mark string) (string, error) {
 	return mark, nil
 }
 
-// marked returns the living processes that carry mark.
+// scans bounds how often marked looks again on a machine where processes end all the time.
+const scans = 16
+
+// marked returns the living processes that carry mark. Whoever ends in the meantime may have started somebody whom the look
+// did not list: it looks again, until all that it meets were there when it looked.
 func marked(mark string) ([]Identity, error) {
 	if mark == "" {
 		return nil, nil
@@ -60,43 +64,70 @@ func marked(mark string) ([]Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	var found []Identity
+	zombies := map[Identity]bool{}
+	for range scans {
+		var settled bool
+		found, settled, err = scan(want, zombies)
+		if err != nil || settled {
+			break
+		}
+	}
+	return found, err
+}
+
+// scan is one look for processes that carry the mark. It has settled if nobody has ended since the list was made; zombies are
+// those that had ended before.
+func scan(want uint64, zombies map[Identity]bool) (found []Identity, settled bool, err error) {
 	proc, err := os.Open("/proc")
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer proc.Close()
 	names, err := proc.Readdirnames(-1)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var found []Identity
+	settled = true
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil || !carries(pid, want) {
+		if err != nil {
 			continue
 		}
-		if id, ok := verifyMark(pid, want); ok {
+		carried, gone := carries(pid, want)
+		if gone {
+			settled = false
+		}
+		if !carried {
+			continue
+		}
+		id, lives := verifyMark(pid, want)
+		switch {
+		case lives:
 			found = append(found, id)
+		case id.IsZero() || !zombies[id]:
+			zombies[id], settled = true, false
 		}
 	}
-	return found, nil
+	return found, settled, nil
 }
 
-// carries tells whether the process that wears pid has the mark. That of other users' processes cannot be read; nor could
-// they be signalled.
-func carries(pid int, want uint64) bool {
+// carries tells whether the process that wears pid has the mark, or whether nobody wears it. That of other users' processes
+// cannot be read; nor could they be signalled.
+func carries(pid int, want uint64) (carried, gone bool) {
 	var limit unix.Rlimit
-	return unix.Prlimit(pid, rlimitLocks, nil, &limit) == nil && limit.Cur == want
+	err := unix.Prlimit(pid, rlimitLocks, nil, &limit)
+	return err == nil && limit.Cur == want, errors.Is(err, unix.ESRCH)
 }
 
-// verifyMark looks at the mark once more while a handle tells whose it is.
-func verifyMark(pid int, want uint64) (Identity, bool) {
+// verifyMark looks at the mark once more while a handle tells whose it is, and whether he lives.
+func verifyMark(pid int, want uint64) (id Identity, lives bool) {
 	n, info, err := look(pid)
 	if err != nil {
 		return Identity{}, false
 	}
 	defer n.close()
-	carried := carries(pid, want)
+	carried, _ := carries(pid, want)
 	ended, err := n.ended()
 	return info.Identity, carried && err == nil && !ended
 }

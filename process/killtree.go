@@ -40,6 +40,7 @@ type hunt struct {
 	caught     map[Identity]*Handle       // nil for self
 	order      []Identity                 // those of caught, parents before children
 	failed     map[Identity]error         // those that we may not touch
+	missed     map[Identity]bool          // those that were gone when they were to be caught
 }
 
 func newHunt(root Identity) (*hunt, error) {
@@ -54,6 +55,7 @@ func newHunt(root Identity) (*hunt, error) {
 		newLister: newLister,
 		caught:    map[Identity]*Handle{},
 		failed:    map[Identity]error{},
+		missed:    map[Identity]bool{},
 	}, nil
 }
 
@@ -86,45 +88,45 @@ func (h *hunt) run(ctx context.Context) error {
 // that hangs in the kernel halts only afterwards, but neither does it fork.
 const patience = 10 * time.Second
 
-// gather catches the root, the seeds and all their descendants, until a look at all of them, halted, shows nobody new.
+// gather catches the root, the seeds and all their descendants, until a look at all of them, halted, brings no news.
 func (h *hunt) gather(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		still := h.halted()
-		grown, err := h.look()
-		if err != nil || (!grown && (still || ctx.Err() != nil)) {
+		still, before := h.halted(), len(h.caught)
+		news, err := h.look()
+		if grown := len(h.caught) > before; err != nil || !grown && (ctx.Err() != nil || still && !news) {
 			return err
 		}
-		if !grown {
+		if !news {
 			<-time.After(time.Millisecond)
 		}
 	}
 }
 
-// look catches those that it sees, and tells whether there are new ones among them.
-func (h *hunt) look() (grown bool, err error) {
+// look catches those that it sees, and tells whether that brought news.
+func (h *hunt) look() (news bool, err error) {
 	seeds, err := h.seeds()
 	if err != nil {
 		return false, err
 	}
 	for _, id := range append([]Identity{h.root}, seeds...) {
-		grown = h.catch(id) || grown
+		news = h.catch(id) || news
 	}
 	list, err := h.newLister()
 	if err != nil {
-		return grown, err
+		return news, err
 	}
 	for i := 0; i < len(h.order); i++ {
 		children, err := h.children(list, h.order[i])
 		if err != nil && !errors.Is(err, ErrGone) {
-			return grown, err
+			return news, err
 		}
 		for _, child := range children {
-			grown = h.catch(child) || grown
+			news = h.catch(child) || news
 		}
 	}
-	return grown, nil
+	return news, nil
 }
 
 func (h *hunt) children(list lister, parent Identity) ([]Identity, error) {
@@ -134,9 +136,10 @@ func (h *hunt) children(list lister, parent Identity) ([]Identity, error) {
 	return list.verified(parent)
 }
 
-// catch opens and halts the process that id names. It tells whether that is a new one.
+// catch opens and halts the process that id names. It tells whether that is news: a new one, or one that has gone before it
+// could be caught, and may have left children that were not there to be seen.
 func (h *hunt) catch(id Identity) bool {
-	if _, known := h.caught[id]; known || h.failed[id] != nil || !h.admits(id) {
+	if _, known := h.caught[id]; known || h.failed[id] != nil || h.missed[id] || !h.admits(id) {
 		return false
 	}
 	if id == h.self {
@@ -151,9 +154,11 @@ func (h *hunt) catch(id Identity) bool {
 		}
 		_ = handle.Close()
 	}
-	if !errors.Is(err, ErrGone) {
-		h.failed[id] = err
+	if errors.Is(err, ErrGone) {
+		h.missed[id] = true
+		return true
 	}
+	h.failed[id] = err
 	return false
 }
 

@@ -115,6 +115,45 @@ func TestKillTreeOfOneThatHasAChildBetweenLookAndAct(t *testing.T) {
 	}
 }
 
+// A child that is listed has ended when it is to be caught; what it has started meanwhile is not on the list. Fails if only
+// those that were caught count as news.
+func TestKillTreeLooksAgainWhenOneHasGone(t *testing.T) {
+	gone := perform(t, "obedient")
+	gone.expect(1)
+	if err := gone.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-gone.Done()
+	orphan := perform(t, "obedient")
+	orphan.expect(1)
+	self, err := Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := newHunt(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.seeds = func() ([]Identity, error) { return nil, nil }
+	sights := [][]Identity{nil, {gone.Identity()}, {orphan.Identity()}, nil} // the first look catches the root, and so is news
+	h.newLister = func() (lister, error) {
+		seen := sights[0]
+		if len(sights) > 1 {
+			sights = sights[1:]
+		}
+		return func(id Identity) ([]Identity, error) {
+			if id == self {
+				return seen, nil
+			}
+			return nil, nil
+		}, nil
+	}
+	if err := h.run(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	orphan.expectGone()
+}
+
 func TestKillTreeKillsEvenIfNobodyWaits(t *testing.T) {
 	parent := perform(t, "parent", "child", "session")
 	parent.expect(3)
