@@ -2,6 +2,8 @@ package hostagent
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -168,6 +170,56 @@ func TestStalePIDFileOfANetwork(t *testing.T) {
 			t.Errorf("%s: the file names %d, before that %d", round, pid, started)
 		}
 		started = pid
+	}
+	select {
+	case <-stranger.Done():
+		t.Errorf("the stranger is dead: %s", stranger.ExitStatus())
+	default:
+	}
+}
+
+// TestNetworksEnd: a network belongs to no VM, and would outlive them all. A record of one that is gone, whose PID somebody else
+// wears, harms nobody. It fails without EndNetworks, or when that goes by the PID.
+func TestNetworksEnd(t *testing.T) {
+	home := shortHome(t)
+	stranger, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := endDescendants(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	gone := stranger.Identity()
+	gone.StartTime--
+	stale := instancedir.NetworkRecord(filepath.Join(home, "_networks", "other", "usernet_other.pid"))
+	if err := os.MkdirAll(filepath.Dir(stale), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.WriteRecord(stale, gone); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := startUserMode(ctx, "user-v2", &list{}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(home, "_networks", "user-v2", "usernet_user-v2.pid")
+	network, err := process.ReadRecord(instancedir.NetworkRecord(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := instancedir.EndNetworks(ctx, home); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := process.Open(network); !errors.Is(err, process.ErrGone) {
+		t.Errorf("the network lives: %v", err)
+	}
+	for _, left := range []string{file, instancedir.NetworkRecord(file), stale} {
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", left, err)
+		}
 	}
 	select {
 	case <-stranger.Done():

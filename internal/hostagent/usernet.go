@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-192657fa/rdd/internal/collector"
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
+	"github.com/seed-192657fa/rdd/process"
 )
 
 // usernetCommand is what Lima starts, by re-executing this binary, for networks of mode user-v2. Its flags are Lima's.
@@ -32,6 +34,14 @@ func usernetCommand() *cobra.Command {
 					return err
 				}
 				defer os.Remove(pidFile)
+				self, err := process.Self()
+				if err != nil {
+					return err
+				}
+				if err := process.WriteRecord(instancedir.NetworkRecord(pidFile), self); err != nil {
+					return err
+				}
+				defer os.Remove(instancedir.NetworkRecord(pidFile))
 			}
 			for _, socket := range []string{opts.Endpoint, opts.QemuSocket, opts.FdSocket} {
 				if err := os.Remove(socket); socket != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {

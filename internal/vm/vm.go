@@ -37,7 +37,7 @@ type Driver interface {
 	Delete(name string) error
 
 	// Drain refuses every later Create and Start, stops all VMs in parallel, each within the grace that grace returns for
-	// it, and returns when none is left or ctx is done.
+	// it, ends what they have shared, and returns when none is left or ctx is done.
 	Drain(ctx context.Context, grace func(name string) time.Duration) error
 	// Close lets go of all VMs without touching them: they go on running, for the next daemon to adopt.
 	Close() error

@@ -253,7 +253,10 @@ func (d *Driver) Drain(ctx context.Context, grace func(name string) time.Duratio
 			}
 		}
 		if len(busy) == 0 {
-			return errors.Join(doubts...)
+			if err := errors.Join(doubts...); err != nil {
+				return err // a VM that cannot be seen may run, and need its network
+			}
+			return instancedir.EndNetworks(ctx, d.cfg.Home)
 		}
 		select {
 		case <-changed:
