@@ -118,7 +118,8 @@ func TestMetricsOfReconciles(t *testing.T) {
 		return obj.Status.Phase == v1alpha1.PhaseRunning && obj.Status.Host.Identity != before
 	})
 	is := d.gather()
-	if was[delivered] == 0 || is[delivered] == was[delivered] || is[reconciled] < was[reconciled]+2 {
+	// The reconcile that starts the VM again has ended; that which reports that it runs may be about to.
+	if was[delivered] == 0 || is[delivered] == was[delivered] || is[reconciled] == was[reconciled] {
 		t.Errorf("%v, then %v events were looked at, in %v, then %v reconciles", was[delivered], is[delivered], was[reconciled], is[reconciled])
 	}
 }

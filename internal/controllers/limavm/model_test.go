@@ -19,7 +19,7 @@ import (
 )
 
 // modelChecks is how many random lives a run goes through, unless -rapid.checks says otherwise; -rapid.seed repeats one run.
-const modelChecks = "8"
+const modelChecks = "3"
 
 // model is what must be true of one VM, by what was asked for. There is little to it: that is the point.
 type model struct {
