@@ -78,7 +78,7 @@ func TestBadInput(t *testing.T) {
 	if after := r.must("ctl", "get", "configmap,limavm", "-o", "name"); after != before {
 		t.Errorf("before: %s\nafter: %s", before, after)
 	}
-	if output := r.must("svc", "status"); !strings.Contains(output, "ready      true") {
+	if output := r.must("svc", "status", "-o", "json"); !strings.Contains(output, `"ready": true`) {
 		t.Errorf("the daemon did not survive:\n%s", output)
 	}
 }
