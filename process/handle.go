@@ -83,6 +83,20 @@ func (h *Handle) Interrupt() error { return h.act("interrupt", h.native.interrup
 // the process has ended.
 func (h *Handle) Kill() error { return h.act("kill", h.native.kill) }
 
+// KillSelf ends the calling process as Kill does: nothing of it runs any more, deferred functions neither.
+func KillSelf() error {
+	self, err := Self()
+	if err != nil {
+		return err
+	}
+	handle, err := Open(self)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	return handle.Kill()
+}
+
 func (h *Handle) act(what string, do func() error) error {
 	ended, err := h.native.ended()
 	if err == nil && ended {

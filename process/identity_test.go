@@ -26,6 +26,14 @@ func TestSelf(t *testing.T) {
 	}
 }
 
+func TestKillSelf(t *testing.T) {
+	child := perform(t, "suicide")
+	<-child.Done()
+	if child.ExitCode() == 0 || child.ExitCode() == 99 {
+		t.Errorf("it did not end by itself: %s", child.ExitStatus())
+	}
+}
+
 func TestFindRefusesWhatIsNoPID(t *testing.T) {
 	for _, pid := range []int{0, -1, math.MinInt32, math.MaxInt32} {
 		if id, err := Find(pid); !errors.Is(err, ErrGone) {

@@ -50,6 +50,9 @@ func play(role string, args []string) int {
 		code, err := strconv.Atoi(args[0])
 		must(err)
 		return code
+	case "suicide":
+		must(KillSelf())
+		select {}
 	case "polite":
 		asked := make(chan os.Signal, 1)
 		signal.Notify(asked, os.Interrupt)

@@ -24,20 +24,8 @@ func At(point Point) {
 		return // it has been died at, or the test is over
 	}
 	_ = file.Close()
-	if err := die(); err != nil {
+	if err := process.KillSelf(); err != nil {
 		panic(fmt.Sprintf("cannot die when %s: %v", point, err))
 	}
 	select {} // the signal is on its way
-}
-
-func die() error {
-	self, err := process.Self()
-	if err != nil {
-		return err
-	}
-	handle, err := process.Open(self)
-	if err != nil {
-		return err
-	}
-	return handle.Kill()
 }

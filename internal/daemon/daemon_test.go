@@ -294,6 +294,34 @@ func testRemoveSpares(t *testing.T, place func(inst instance.Instance) string) {
 	}
 }
 
+// Somebody has taken the directory with the lock away, while another process runs the VMs. Fails when that directory is all that
+// is looked at.
+func TestRemoveWhereOnlyVMsAreLeft(t *testing.T) {
+	inst := newInstance(t)
+	if err := MakeDirs(inst); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockDriver(t.Context(), inst, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unlock() }()
+	if err := os.RemoveAll(inst.Dir); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	cfg := Config{Instance: inst, Executable: "rdd", Log: slog.New(slog.DiscardHandler)}
+	for name, do := range map[string]func(context.Context, Config) error{"Remove": Remove, "Reset": Reset, "StopVMs": StopVMs} {
+		if err := do(ctx, cfg); !errors.Is(err, errDriven) {
+			t.Errorf("%s: %v, want %v", name, err, errDriven)
+		}
+	}
+	if _, err := os.Stat(inst.DriverLock()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnnouncerTellsOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		tell func(*Announcer)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/seed-192657fa/rdd/internal/collector"
 	"github.com/seed-192657fa/rdd/internal/controllers/limavm"
 	"github.com/seed-192657fa/rdd/internal/registration"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -41,6 +42,7 @@ type external struct {
 // the VMs go on then, for whoever runs the controllers next. When the daemon is asked to stop, it shuts them down first. It
 // returns an error where another process runs these controllers.
 func RunControllers(ctx context.Context, cfg Config) (err error) {
+	collector.Usual()
 	record, err := Find(cfg.Instance)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/gofrs/flock"
@@ -42,6 +43,23 @@ func lock(inst instance.Instance) (unlock func() error, err error) {
 		return nil, errors.Join(&runningError{inst: inst, record: record}, err)
 	}
 	return file.Unlock, nil
+}
+
+// lockLeft is lock for what is done without a daemon; there is false, and nothing locked, where nothing of the instance is left. Its
+// VMs may be all that is: the lock's directory is made for them then.
+func lockLeft(inst instance.Instance) (unlock func() error, there bool, err error) {
+	for _, dir := range []string{inst.Dir, inst.ShortDir} {
+		_, err := os.Stat(dir)
+		there = there || !errors.Is(err, fs.ErrNotExist)
+	}
+	if !there {
+		return nil, false, nil
+	}
+	if err := private.MkdirAll(inst.Dir); err != nil {
+		return nil, true, fmt.Errorf("cannot lock instance %q: %w", inst.Name, err)
+	}
+	unlock, err = lock(inst)
+	return unlock, true, err
 }
 
 // MakeDirs creates the directories of an instance, for the owner only. What is made in them later inherits that on Windows, and

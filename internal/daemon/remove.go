@@ -22,15 +22,12 @@ import (
 // not made.
 func Remove(ctx context.Context, cfg Config) error {
 	inst := cfg.Instance
-	if _, err := os.Stat(inst.Dir); errors.Is(err, fs.ErrNotExist) {
-		if err := refuseForeign(inst); err != nil {
-			return fmt.Errorf("cannot delete instance %q: %w", inst.Name, err)
-		}
-		return errors.Join(removeAll(inst.ShortDir), removeLogs(inst))
-	}
-	unlock, err := lock(inst)
+	unlock, there, err := lockLeft(inst)
 	if err != nil {
 		return err
+	}
+	if !there {
+		return removeLogs(inst)
 	}
 	err = refuseForeign(inst)
 	if err == nil {
@@ -40,11 +37,7 @@ func Remove(ctx context.Context, cfg Config) error {
 		return errors.Join(fmt.Errorf("cannot delete instance %q: %w", inst.Name, err), unlock())
 	}
 	crashpoint.At(crashpoint.RemoveBegun)
-	// The records go last: they prove that the rest is ours, to whoever finishes this if it is interrupted.
-	err = removeBut(inst.ShortDir, filepath.Base(inst.Records()))
-	if err == nil {
-		err = removeAll(inst.ShortDir)
-	}
+	err = removeVMs(inst)
 	crashpoint.At(crashpoint.RemoveHalf)
 	if err == nil {
 		err = removeBut(inst.Dir, filepath.Base(inst.LockFile()))
@@ -55,6 +48,15 @@ func Remove(ctx context.Context, cfg Config) error {
 		return err
 	}
 	return errors.Join(removeAll(inst.Dir), removeLogs(inst))
+}
+
+// removeVMs removes what there is of VMs that were released. The records go last: they prove that the rest is ours, to whoever
+// finishes this if it is interrupted.
+func removeVMs(inst instance.Instance) error {
+	if err := removeBut(inst.ShortDir, filepath.Base(inst.Records())); err != nil {
+		return err
+	}
+	return removeAll(inst.ShortDir)
 }
 
 // removeLogs removes our files only: the directory may be one that the user chose and keeps other things in.
@@ -99,11 +101,8 @@ func refuseForeign(inst instance.Instance) error {
 // StopVMs shuts down the VMs that a daemon which is gone has left running. Where another daemon lives it does nothing, and
 // returns an error that is ErrRunning.
 func StopVMs(ctx context.Context, cfg Config) error {
-	if _, err := os.Stat(cfg.Instance.Dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	unlock, err := lock(cfg.Instance)
-	if err != nil {
+	unlock, there, err := lockLeft(cfg.Instance)
+	if err != nil || !there {
 		return err
 	}
 	if err = stopLeftovers(ctx, cfg, nothing); err != nil {

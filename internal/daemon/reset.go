@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -23,16 +21,13 @@ func Reset(ctx context.Context, cfg Config) error {
 		return err
 	}
 	inst := cfg.Instance
-	if _, err := os.Stat(inst.Dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	unlock, err := lock(inst)
-	if err != nil {
+	unlock, there, err := lockLeft(inst)
+	if err != nil || !there {
 		return err
 	}
 	err = stopLeftovers(ctx, cfg, (*lima.Driver).Release)
 	if err == nil {
-		err = removeAll(inst.ShortDir)
+		err = removeVMs(inst)
 	}
 	if err == nil {
 		err = removeStore(inst.StoreFile())
@@ -45,9 +40,11 @@ func Reset(ctx context.Context, cfg Config) error {
 
 // CheckReset tells why an instance cannot be reset, for whoever asks before its daemon is stopped.
 func CheckReset(inst instance.Instance, settings Settings) error {
-	err := refuseForeign(inst)
+	var err error
 	if endpoint := settings.DatastoreEndpoint; endpoint != "" {
 		err = fmt.Errorf("its objects are kept at %s, which is for its owner to empty", redact(endpoint))
+	} else {
+		err = refuseForeign(inst)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot reset instance %q: %w", inst.Name, err)

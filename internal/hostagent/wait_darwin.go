@@ -20,24 +20,11 @@ func waitVM(run func() error, gaveUp <-chan struct{}) error {
 	go func() {
 		select {
 		case <-gaveUp:
-			if err := endSelf(); err != nil {
+			if err := process.KillSelf(); err != nil {
 				logrus.WithError(err).Error("cannot end the VM") // the daemon ends an agent that hangs
 			}
 		case <-down:
 		}
 	}()
 	return run()
-}
-
-func endSelf() error {
-	self, err := process.Self()
-	if err != nil {
-		return err
-	}
-	handle, err := process.Open(self)
-	if err != nil {
-		return err
-	}
-	defer handle.Close()
-	return handle.Kill()
 }

@@ -116,15 +116,7 @@ func (s *standin) step(ctx context.Context, at Step) error {
 	}
 	switch s.faults.At[at] {
 	case Die:
-		self, err := process.Self()
-		if err != nil {
-			return err
-		}
-		handle, err := process.Open(self)
-		if err != nil {
-			return err
-		}
-		return handle.Kill()
+		return process.KillSelf()
 	case Hang:
 		<-make(chan struct{})
 	case Freeze:
