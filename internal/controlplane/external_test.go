@@ -1,43 +1,70 @@
 package controlplane
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
-	"net/url"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// startEtcd runs a real etcd server, of test/etcd, until the test ends, and returns its endpoint.
 func startEtcd(t *testing.T) string {
 	t.Helper()
-	cfg := embed.NewConfig()
-	cfg.Dir = t.TempDir()
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	local := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = local, local
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = local, local
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	etcd, err := embed.StartEtcd(cfg)
+	build := exec.Command("bash", "-c", "cd ../../test/etcd && . ../../scripts/env && go tool -n server")
+	build.Stderr = t.Output()
+	path, err := build.Output()
+	if err != nil {
+		t.Fatalf("cannot build etcd: %v", err)
+	}
+	const anyPort = "http://127.0.0.1:0"
+	etcd := exec.CommandContext(t.Context(), strings.TrimSpace(string(path)), "--data-dir="+t.TempDir(), "--log-format=json",
+		"--listen-client-urls="+anyPort, "--advertise-client-urls="+anyPort, "--listen-peer-urls="+anyPort,
+		"--initial-advertise-peer-urls="+anyPort, "--initial-cluster=default="+anyPort)
+	log, err := etcd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(etcd.Close)
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case err := <-etcd.Err():
+	if err := etcd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	address := make(chan string, 1)
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		defer close(address)
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			var line struct{ Msg, Address string }
+			if json.Unmarshal(lines.Bytes(), &line) == nil && strings.HasPrefix(line.Msg, "serving client traffic") {
+				address <- line.Address
+				break
+			}
+		}
+		_, _ = io.Copy(io.Discard, log)
+	}()
+	t.Cleanup(func() { // t.Context has ended it
+		<-logged
+		_ = etcd.Wait()
+	})
+	select {
+	case serving, ok := <-address:
+		if !ok {
+			t.Fatal("etcd has ended")
+		}
+		return "http://" + serving
 	case <-time.After(60 * time.Second):
 		t.Fatal("etcd is not ready")
 	}
-	return "http://" + etcd.Clients[0].Addr().String()
+	return ""
 }
 
 func TestExternalEtcd(t *testing.T) {
