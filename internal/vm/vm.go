@@ -72,6 +72,11 @@ const (
 	Foreign State = "Foreign"
 )
 
+// StateError refuses a request that does not fit the state that the instance is in, which may have changed since it was observed.
+type StateError State
+
+func (e StateError) Error() string { return "it is " + string(e) }
+
 // Operation names what was under way when something failed.
 type Operation string
 

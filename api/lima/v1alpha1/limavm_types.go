@@ -186,7 +186,7 @@ type LimaVMStatus struct {
 	// +optional
 	TemplateConfigMap string `json:"templateConfigMap,omitempty"`
 
-	// ObservedTemplateResourceVersion is the metadata.resourceVersion of the template's ConfigMap that is fully applied:
+	// ObservedTemplateResourceVersion is the metadata.resourceVersion of the template's ConfigMap that is fully applied, with the params:
 	// written to the instance and, if the VM should run, running.
 	//
 	// +optional

@@ -32,8 +32,14 @@ func (r *Reconciler) act(ctx context.Context, v *visit, step Step) error {
 		crashpoint.At(crashpoint.RequestForgotten)
 		return err
 	case StepForgetReset:
+		if err := r.tellFirst(ctx, v, step); err != nil {
+			return err
+		}
 		return r.edit(ctx, v, func() { delete(obj.Annotations, v1alpha1.AnnotationReset) })
 	case StepForgetForce:
+		if err := r.tellFirst(ctx, v, step); err != nil {
+			return err
+		}
 		return r.edit(ctx, v, func() { delete(obj.Annotations, v1alpha1.AnnotationForceStop) })
 	case StepEndRestart:
 		obj.Status.RestartNeeded = false
@@ -41,7 +47,7 @@ func (r *Reconciler) act(ctx context.Context, v *visit, step Step) error {
 	case StepRestart:
 		// Saved before the start: a daemon that dies in between must not restart the VM again.
 		obj.Status.RestartNeeded = false
-		if err := r.save(ctx, v); err != nil {
+		if err := r.tellFirst(ctx, v, step); err != nil {
 			return err
 		}
 		crashpoint.At(crashpoint.RestartBegun)
@@ -66,6 +72,12 @@ func (r *Reconciler) act(ctx context.Context, v *visit, step Step) error {
 		return driver.Delete(obj.Name)
 	}
 	return fmt.Errorf("cannot do step %q: unknown", step)
+}
+
+// tellFirst saves the status before a request is forgotten: who sees that it is must not find the status from before it.
+func (r *Reconciler) tellFirst(ctx context.Context, v *visit, step Step) error {
+	v.obj.Status = report(v.obj, v.facts, outcome{step: step})
+	return r.save(ctx, v)
 }
 
 // spec is what the driver makes an instance from.

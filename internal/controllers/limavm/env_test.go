@@ -46,7 +46,8 @@ type daemon struct {
 	clock   *clocktesting.FakePassiveClock // nil: the real one
 	driver  *vmfake.Driver
 	metrics *limavm.Metrics
-	stop    func() // ends controller and driver; the machine goes on
+	between func(*daemon) vm.Driver // what the controller drives the machine through
+	stop    func()                  // ends controller and driver; the machine goes on
 
 	namespace string // that get, await and the like look into
 }
@@ -56,6 +57,7 @@ type option func(*options)
 type options struct {
 	noAdmission bool
 	clock       *clocktesting.FakePassiveClock
+	between     func(*daemon) vm.Driver
 }
 
 // withoutAdmission has objects stored that admission would refuse.
@@ -64,10 +66,13 @@ func withoutAdmission(o *options) { o.noAdmission = true }
 // frozen keeps every pause going until the test moves the clock.
 func frozen(o *options) { o.clock = clocktesting.NewFakePassiveClock(time.Now().Add(-24 * time.Hour)) }
 
+// through puts something between controller and driver.
+func through(between func(*daemon) vm.Driver) option { return func(o *options) { o.between = between } }
+
 // newDaemon starts driver and controller against a control plane that is empty, and ends them with the test.
 func newDaemon(t *testing.T, opts ...option) *daemon {
 	t.Helper()
-	var o options
+	o := options{between: func(d *daemon) vm.Driver { return d.driver }}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -80,7 +85,7 @@ func newDaemon(t *testing.T, opts ...option) *daemon {
 		t.Fatal(plane.err)
 	}
 	d := &daemon{
-		t: t, machine: vmfake.NewMachine(), clock: o.clock, stop: func() {}, namespace: "default",
+		t: t, machine: vmfake.NewMachine(), clock: o.clock, between: o.between, stop: func() {}, namespace: "default",
 		config: plane.server.Loopback(), client: plane.client,
 	}
 	t.Cleanup(func() {
@@ -127,7 +132,7 @@ func (d *daemon) start(unverified bool) {
 		d.t.Fatal(err)
 	}
 	d.metrics = limavm.NewMetrics()
-	cfg := limavm.Config{Driver: d.driver, Templates: templates(), Changes: changes, Metrics: d.metrics, Log: log}
+	cfg := limavm.Config{Driver: d.between(d), Templates: templates(), Changes: changes, Metrics: d.metrics, Log: log}
 	if d.clock != nil {
 		cfg.Clock = clock.PassiveClock(d.clock)
 	}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
 // reportTimeout is far more than writing a status and a few Events takes.
@@ -84,10 +85,19 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v.got.held {
 		result.RequeueAfter = max(v.nextTry.Sub(r.cfg.Clock.Now()), time.Millisecond)
 	}
-	if err = r.act(ctx, v, step); err == nil {
+	switch err = r.act(ctx, v, step); {
+	case err == nil:
 		r.cfg.Metrics.requested(obj.Name, step)
+	case overtaken(err, v.observed.State):
+		step, err = StepNone, nil // the driver has announced the change, and the next visit sees it
 	}
 	return result, err
+}
+
+// overtaken tells whether a request was refused only because the instance is not any more in the state that was observed.
+func overtaken(err error, observed vm.State) bool {
+	var now vm.StateError
+	return errors.As(err, &now) && vm.State(now) != observed
 }
 
 // visit is one reconcile of one object.

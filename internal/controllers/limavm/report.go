@@ -65,8 +65,11 @@ func reportInstance(status *v1alpha1.LimaVMStatus, f facts) {
 		observed = vm.Observed{}
 	}
 	status.AppliedTemplate = observed.TemplateVersion
-	if fullyApplied(f) {
+	switch {
+	case fullyApplied(f):
 		status.ObservedTemplateResourceVersion = f.template.resourceVersion
+	case status.ObservedTemplateResourceVersion == f.template.resourceVersion && !f.got.applied:
+		status.ObservedTemplateResourceVersion = "" // it is the same ConfigMap, with other params, or for an instance that has gone
 	}
 	status.Instance = instanceStatus(observed.Instance)
 	status.Progress = progressStatus(observed.Progress)

@@ -2,14 +2,18 @@ package limavm_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/internal/vm/vmfake"
 )
 
 func TestRestart(t *testing.T) {
@@ -88,6 +92,80 @@ func TestReset(t *testing.T) {
 	}
 	if created, deleted := d.machine.Count(vm.OpCreate, "dev"), d.machine.Count(vm.OpDelete, "dev"); created != 2 || deleted != 1 {
 		t.Errorf("created %d times, deleted %d times", created, deleted)
+	}
+}
+
+// deletesAtOnce has an instance be gone before the controller looks again.
+type deletesAtOnce struct {
+	vm.Driver
+	machine *vmfake.Machine
+}
+
+func (d deletesAtOnce) Delete(name string) error {
+	err := d.Driver.Delete(name)
+	for _, there := d.machine.Exists(name); err == nil && there; _, there = d.machine.Exists(name) {
+		time.Sleep(time.Millisecond)
+	}
+	return err
+}
+
+// TestResetIsReportedBeforeItIsForgotten: the request goes when the instance has gone, and who sees that must not see the
+// status from before. It fails without tellFirst.
+func TestResetIsReportedBeforeItIsForgotten(t *testing.T) {
+	d := newDaemon(t, through(func(d *daemon) vm.Driver { return deletesAtOnce{d.driver, d.machine} }))
+	d.create("dev")
+	d.awaitStopped("dev")
+	release := d.hang(vm.OpCreate, "dev")
+	ask := sync.OnceFunc(func() { d.annotate("dev", v1alpha1.AnnotationReset) })
+	obj := d.await("dev", "the reset forgotten", func(obj *v1alpha1.LimaVM) bool {
+		ask()
+		return d.machine.Count(vm.OpDelete, "dev") == 1 && !metav1.HasAnnotation(obj.ObjectMeta, v1alpha1.AnnotationReset)
+	})
+	if obj.Status.Phase == v1alpha1.PhaseStopped {
+		t.Errorf("there is no instance, and the status says:\n%s", show(obj))
+	}
+	release()
+	d.awaitStopped("dev")
+}
+
+// stopsLate has an instance end between the look and the request to stop it that is repeated while it is stopping.
+type stopsLate struct {
+	vm.Driver
+	end   func()
+	again bool
+}
+
+func (d *stopsLate) Stop(name string, grace time.Duration) error {
+	err := d.Driver.Stop(name, grace)
+	if !d.again {
+		d.again = true
+		return err
+	}
+	d.end()
+	for ; err == nil; err = d.Driver.Stop(name, grace) {
+		time.Sleep(time.Millisecond)
+	}
+	return err
+}
+
+// TestOvertakenRequest: a request that is refused because the state has changed meanwhile is no failure. It fails without
+// overtaken.
+func TestOvertakenRequest(t *testing.T) {
+	late := &stopsLate{}
+	d := newDaemon(t, through(func(d *daemon) vm.Driver { late.Driver = d.driver; return late }))
+	d.create("dev", running)
+	d.awaitRunning("dev")
+	late.end = d.hang(vm.OpStop, "dev")
+	stop := sync.OnceFunc(func() { d.change("dev", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = false }) })
+	d.await("dev", "Stopped", func(obj *v1alpha1.LimaVM) bool {
+		stop()
+		if c := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionRunning); c.Reason == v1alpha1.ReasonStopFailed {
+			t.Errorf("reported as a failure: %s", c.Message)
+		}
+		return obj.Status.Phase == v1alpha1.PhaseStopped
+	})
+	if !late.again {
+		t.Error("the request was not repeated")
 	}
 }
 

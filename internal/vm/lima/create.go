@@ -16,7 +16,7 @@ func (s *supervisor) create(spec vm.Spec) error {
 		case s.lookAgain():
 			return false, nil
 		case s.state != vm.Absent && s.state != vm.Foreign:
-			return false, refusal(s.state)
+			return false, vm.StateError(s.state)
 		case spec.Owner == "" || spec.TemplateVersion == "" || len(spec.Template) == 0:
 			return false, errors.New("owner, template and its version must be given")
 		}

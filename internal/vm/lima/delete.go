@@ -19,7 +19,7 @@ func (s *supervisor) delete() error {
 			s.state, s.progress = vm.Deleting, nil
 			return true, nil
 		case s.state != vm.Stopped:
-			return false, refusal(s.state)
+			return false, vm.StateError(s.state)
 		}
 		if err := s.begin(vm.OpDelete, vm.Spec{}, s.doDelete); err != nil {
 			return false, err

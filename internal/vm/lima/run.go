@@ -73,7 +73,7 @@ func (s *supervisor) start() error {
 		case s.state == vm.Starting:
 			return false, nil
 		case s.state != vm.Stopped || s.rec.Step != stepCreated:
-			return false, refusal(s.state)
+			return false, vm.StateError(s.state)
 		case s.job != nil:
 			return false, errors.New("a template is being applied")
 		}

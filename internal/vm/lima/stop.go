@@ -18,7 +18,7 @@ func (s *supervisor) stop(grace time.Duration) error {
 	return s.update(func() (bool, error) {
 		r := s.run
 		if r == nil || (s.state != vm.Starting && s.state != vm.Running && s.state != vm.Stopping) {
-			return false, refusal(s.state)
+			return false, vm.StateError(s.state)
 		}
 		at := time.Now().Add(max(0, grace))
 		if r.stopSooner != nil {

@@ -3,7 +3,6 @@ package lima
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -112,8 +111,6 @@ func (s *supervisor) set(change func()) {
 	})
 }
 
-func refusal(state vm.State) error { return fmt.Errorf("it is %s", state) }
-
 // background runs do unless the driver is closed.
 func (d *Driver) background(do func()) error {
 	d.mu.Lock()
@@ -146,7 +143,7 @@ func (s *supervisor) apply(spec vm.Spec) error {
 	return s.update(func() (bool, error) {
 		switch {
 		case s.state != vm.Stopped || s.rec.Step != stepCreated:
-			return false, refusal(s.state)
+			return false, vm.StateError(s.state)
 		case spec.Owner != s.rec.Owner:
 			return false, errors.New("it belongs to somebody else")
 		case s.job != nil && s.job.during == vm.OpApply && s.job.spec.TemplateVersion == spec.TemplateVersion:

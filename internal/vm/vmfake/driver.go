@@ -183,7 +183,7 @@ func (d *Driver) Create(name string, spec vm.Spec) error {
 		case v.state == vm.Creating && v.owner == spec.Owner:
 			return false, nil
 		case v.state != vm.Absent && v.state != vm.Foreign:
-			return false, fmt.Errorf("it is %s", v.state)
+			return false, vm.StateError(v.state)
 		}
 		d.vms[name] = v
 		v.owner = spec.Owner
@@ -202,7 +202,7 @@ func (d *Driver) Apply(name string, spec vm.Spec) error {
 	return d.request(name, func(v *machineVM) (changed bool, err error) {
 		switch {
 		case v.state != vm.Stopped:
-			return false, fmt.Errorf("it is %s", v.state)
+			return false, vm.StateError(v.state)
 		case v.owner != spec.Owner:
 			return false, errors.New("it belongs to another owner")
 		case v.seen != nil && v.applying == spec.TemplateVersion:
@@ -228,7 +228,7 @@ func (d *Driver) Start(name string) error {
 		case d.draining:
 			return false, errors.New("the daemon is shutting down")
 		case v.state != vm.Stopped || v.seen != nil:
-			return false, fmt.Errorf("it is %s", v.state)
+			return false, vm.StateError(v.state)
 		}
 		a := d.cfg.Machine.launch(name)
 		v.agent, v.adopted = a, false
@@ -250,7 +250,7 @@ func (d *Driver) Delete(name string) error {
 		case v.state == vm.Creating:
 			v.cancel()
 		case v.state != vm.Stopped || v.seen != nil:
-			return false, fmt.Errorf("it is %s", v.state)
+			return false, vm.StateError(v.state)
 		}
 		d.run(v, vm.Deleting, Call{vm.OpDelete, name, vm.Spec{}}, vm.Stopped, func() {
 			v.state, v.owner, v.version = d.cfg.Machine.remove(name), "", ""

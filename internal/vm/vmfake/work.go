@@ -89,7 +89,7 @@ func (d *Driver) Stop(name string, grace time.Duration) error {
 			return false, nil
 		case vm.Starting, vm.Running:
 		default:
-			return false, fmt.Errorf("it is %s", v.state)
+			return false, vm.StateError(v.state)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		seen := v.begin(vm.Stopping, cancel)

@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -142,7 +143,13 @@ func testLifecycle(t *testing.T, s *suite) {
 	if first.Instance.SSHPort == 0 {
 		t.Error("a running instance has no ssh port")
 	}
-	s.refused(t, "one", "Delete", func() error { return s.Driver.Delete("one") })
+	s.refused(t, "one", "Delete", func() error {
+		err := s.Driver.Delete("one")
+		if state := vm.StateError(""); !errors.As(err, &state) || vm.State(state) != vm.Running {
+			t.Errorf("to delete what runs is refused as %v, want a StateError", err)
+		}
+		return err
+	})
 	s.refused(t, "one", "Create", func() error { return s.Driver.Create("one", s.good("v1")) })
 	s.refused(t, "one", "Apply", func() error { return s.Driver.Apply("one", s.good("v2")) })
 
