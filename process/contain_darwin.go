@@ -18,34 +18,38 @@ func enclose(mark string) (string, error) {
 	return mark, nil
 }
 
-// marked returns the living processes of this user whose environment carries mark, as far as macOS shows it.
-func marked(mark string) ([]Identity, error) {
+// scan is one look for processes of this user whose environment carries mark, as far as macOS shows it. It has settled if nobody
+// has ended since the list was made; zombies are those that had ended before.
+func scan(mark string, zombies map[Identity]bool) (found []Identity, settled bool, err error) {
 	boot, err := bootID()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	table, err := unix.SysctlKinfoProcSlice("kern.proc.uid", os.Getuid())
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the processes of this user: %w", err)
+		return nil, false, fmt.Errorf("cannot list the processes of this user: %w", err)
 	}
-	var found []Identity
+	settled = true
 	for i := range table {
 		id := describe(&table[i], boot).Identity
-		if table[i].Proc.P_stat != stateZombie && carries(id, mark) {
+		carried, lives := carries(id, mark)
+		switch {
+		case lives && carried:
 			found = append(found, id)
+		case !lives && !zombies[id]:
+			zombies[id], settled = true, false
 		}
 	}
-	return found, nil
+	return found, settled, nil
 }
 
-// carries looks at who wears the PID after the environment was read: the environment was his if he has worn it before.
-func carries(id Identity, mark string) bool {
+// carries looks at who wears the PID after the environment was read: the environment was his if he has worn it before. A zombie has
+// none any more.
+func carries(id Identity, mark string) (carried, lives bool) {
 	raw, err := unix.SysctlRaw("kern.procargs2", id.PID)
-	if err != nil || !hasVariable(raw, markVariable+"="+mark) {
-		return false
-	}
+	carried = err == nil && hasVariable(raw, markVariable+"="+mark)
 	after, dead, err := lookUp(id.PID)
-	return err == nil && !dead && after.Identity == id
+	return carried, err == nil && !dead && after.Identity == id
 }
 
 // strays returns those members that a walk from the head does not find.

@@ -51,34 +51,13 @@ func enclose(mark string) (string, error) {
 	return mark, nil
 }
 
-// scans bounds how often marked looks again on a machine where processes end all the time.
-const scans = 16
-
-// marked returns the living processes that carry mark. Whoever ends in the meantime may have started somebody whom the look
-// did not list: it looks again, until all that it meets were there when it looked.
-func marked(mark string) ([]Identity, error) {
-	if mark == "" {
-		return nil, nil
-	}
-	want, err := limitOf(mark)
-	if err != nil {
-		return nil, err
-	}
-	var found []Identity
-	zombies := map[Identity]bool{}
-	for range scans {
-		var settled bool
-		found, settled, err = scan(want, zombies)
-		if err != nil || settled {
-			break
-		}
-	}
-	return found, err
-}
-
 // scan is one look for processes that carry the mark. It has settled if nobody has ended since the list was made; zombies are
 // those that had ended before.
-func scan(want uint64, zombies map[Identity]bool) (found []Identity, settled bool, err error) {
+func scan(mark string, zombies map[Identity]bool) (found []Identity, settled bool, err error) {
+	want, err := limitOf(mark)
+	if err != nil {
+		return nil, false, err
+	}
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, false, err

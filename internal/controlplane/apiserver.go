@@ -21,7 +21,7 @@ import (
 const (
 	// watchGrace is how long watches get to end by themselves.
 	watchGrace = time.Second
-	// shutdownTimeout bounds the end of connections. An idle one of HTTP/2 takes a second.
+	// shutdownTimeout bounds the end of connections.
 	shutdownTimeout = 2 * time.Second
 	checkTimeout    = 2 * time.Second
 )
@@ -33,6 +33,7 @@ type apiServer struct {
 	admission *admissionChain
 	discovery *discoveryGroups
 	loopback  *loopback
+	drained   <-chan struct{} // closed when, while stopping, all requests and watches have ended
 }
 
 // newAPIServer assembles the server. It does not wait for the store.
@@ -90,7 +91,7 @@ func newAPIServer(cfg *Config, creds *credentials, listener net.Listener, s *sto
 
 	handler := http.Handler(server.Handler)
 	local.handler.Store(&handler)
-	return &apiServer{runnable: run, clients: cl, admission: chain, discovery: groups, loopback: local}, nil
+	return &apiServer{runnable: run, clients: cl, admission: chain, discovery: groups, loopback: local, drained: generic.DrainedNotify()}, nil
 }
 
 func genericConfig(cfg *Config, creds *credentials, listener net.Listener, s *store, local *loopback, cl *clients, tokens *tokens) (*genericapiserver.Config, error) {

@@ -21,7 +21,7 @@ import (
 // Server is a running control plane.
 type Server struct {
 	cfg      Config
-	listener net.Listener
+	listener *connections
 	store    *store
 	api      *apiServer
 	up       chan struct{} // closed when Start is done
@@ -90,10 +90,11 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	// The address first: with it taken, nothing has been touched yet.
-	s.listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.cfg.Port)))
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
+	s.listener = newConnections(listener)
 	// The store opens while the server is assembled.
 	if s.store, err = s.openStore(ctx); err != nil {
 		return err
@@ -149,10 +150,19 @@ func (s *Server) startInformers(ctx context.Context) error {
 
 // serve runs the server, for those outside too. Whatever ends it before Stop is a failure.
 func (s *Server) serve() {
+	ended := make(chan struct{})
 	s.serving.wg.Go(func() {
+		defer close(ended)
 		err := s.api.RunWithContext(s.serving.ctx)
 		if s.serving.ctx.Err() == nil {
 			s.fail(fmt.Errorf("the API server ended: %w", errors.Join(err, net.ErrClosed)))
+		}
+	})
+	s.serving.wg.Go(func() {
+		select {
+		case <-s.api.drained:
+			s.listener.closeSoon(ended)
+		case <-ended:
 		}
 	})
 	s.serving.wg.Go(func() {

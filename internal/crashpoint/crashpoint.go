@@ -27,6 +27,7 @@ const (
 	// Making an instance.
 	TemplateCopied Point = "the template was copied and the instance not begun"
 	CreateBegun    Point = "a creation was about to be recorded"
+	RoomMade       Point = "what was in the way was moved aside and nobody had been told"
 	CreateRecorded Point = "a creation was recorded and not begun"
 	CreateWorked   Point = "the instance was made and not recorded as made"
 	CreateDone     Point = "the instance was recorded as made"
@@ -75,7 +76,7 @@ func All() []Point {
 	return []Point{
 		FileWritten, FileRenamed, KeyAside, KeyLinked,
 		ChildSpawned, WorkerRecorded, WorkerEnded, AgentRecorded,
-		TemplateCopied, CreateBegun, CreateRecorded, CreateWorked, CreateDone,
+		TemplateCopied, CreateBegun, RoomMade, CreateRecorded, CreateWorked, CreateDone,
 		ApplyBegun, ApplyWorked, ApplyDone,
 		StartTidied, StartTold, StopBegun, StopAsked, EndSeen, EndTidied, EndRecorded,
 		AdoptOpened, AdoptGreeted, RestartNoted, RequestForgotten, RestartBegun,

@@ -24,8 +24,9 @@ type Driver interface {
 	// aside first, which a Notice tells, or, where somebody lives in it, stays Foreign with a Failure, which goes away, and is
 	// announced, as soon as nobody does.
 	Create(name string, spec Spec) error
-	// Apply gives a Stopped instance another template. Like Start, it finds out whether somebody has taken the instance's
-	// directory away, or put another one in its place: then the instance is Absent or Foreign, with a Failure of OpCreate.
+	// Apply gives a Stopped instance another template; with the version that it has, nothing happens. Like Start, it finds out
+	// whether somebody has taken the instance's directory away, or put another one in its place: then the instance is Absent or
+	// Foreign, with a Failure of OpCreate.
 	Apply(name string, spec Spec) error
 	// Start boots a Stopped instance: Stopped → Starting → Running, or back to Stopped with a Failure.
 	Start(name string) error

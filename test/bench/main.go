@@ -19,6 +19,7 @@ import (
 type options struct {
 	binary string
 	lima   string
+	many   string
 	output string
 	repeat int
 	idle   time.Duration
@@ -30,6 +31,7 @@ func main() {
 	var opts options
 	flag.StringVar(&opts.binary, "rdd", "bin/rdd", "the binary to measure")
 	flag.StringVar(&opts.lima, "lima", "", "where Lima is installed, to compare with")
+	flag.StringVar(&opts.many, "many", "", "the daemon whose VMs are stand-ins (test/daemon), with that program beside it, for what takes many VMs")
 	flag.StringVar(&opts.output, "o", "dist/bench.json", "write the figures, with all samples, to this file as JSON; empty for none")
 	flag.IntVar(&opts.repeat, "n", 5, "how often each thing is measured; the median counts")
 	flag.DurationVar(&opts.idle, "idle", time.Minute, "how long the idle daemon is left alone before its memory, and then its CPU, is measured")

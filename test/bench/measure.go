@@ -25,9 +25,9 @@ func (b *bench) all(ctx context.Context) error {
 	if err := b.starts(ctx); err != nil {
 		return err
 	}
-	return b.withDaemon(ctx, func() error {
+	return errors.Join(b.withDaemon(ctx, func() error {
 		return errors.Join(b.idleDaemon(ctx), b.commands(ctx), b.creation(ctx), b.lives(ctx))
-	})
+	}), b.manyVMs(ctx))
 }
 
 func (b *bench) size() error {
@@ -76,32 +76,37 @@ func (b *bench) idleDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	resident, anonymous, cpu, err := b.idleProcess(ctx, pid)
+	resident.Must, cpu.Must = 150, 250
+	b.report.add(resident, anonymous, cpu)
+	return err
+}
+
+// idleProcess measures a daemon that nobody asks for anything.
+func (b *bench) idleProcess(ctx context.Context, pid int) (resident, anonymous, cpu figure, err error) {
+	resident = figure{Name: "idle daemon, RSS", Unit: "MB"}
+	anonymous = figure{Name: "idle daemon, anonymous memory", Unit: "MB"}
+	cpu = figure{Name: "idle daemon, CPU a minute", Unit: "ms"}
 	b.progress("idle daemon, twice %s", b.idle)
-	if err := wait(ctx, b.idle); err != nil {
-		return err
+	if err = wait(ctx, b.idle); err != nil {
+		return
 	}
 	memory, err := memoryOf(pid)
 	if err != nil {
-		return err
+		return
 	}
+	resident.sample(mb(memory.resident))
+	anonymous.sample(mb(memory.anonymous))
 	before, err := cpuOf(pid)
 	if err != nil {
-		return err
+		return
 	}
-	if err := wait(ctx, b.idle); err != nil {
-		return err
+	if err = wait(ctx, b.idle); err != nil {
+		return
 	}
 	after, err := cpuOf(pid)
-	if err != nil {
-		return err
-	}
-	perMinute := (after - before).Seconds() * 1000 * time.Minute.Seconds() / b.idle.Seconds()
-	b.report.add(
-		figure{Name: "idle daemon, RSS", Unit: "MB", Must: 150, Samples: []float64{mb(memory.resident)}},
-		figure{Name: "idle daemon, anonymous memory", Unit: "MB", Samples: []float64{mb(memory.anonymous)}},
-		figure{Name: "idle daemon, CPU a minute", Unit: "ms", Must: 250, Samples: []float64{perMinute}},
-	)
-	return nil
+	cpu.sample((after - before).Seconds() * 1000 * time.Minute.Seconds() / b.idle.Seconds())
+	return
 }
 
 // commands measures short commands, wall time from start to end.

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 )
 
 // buildMortal builds the daemon that dies at each crash point, once.
@@ -43,6 +44,10 @@ func TestEveryCrashPoint(t *testing.T) {
 	m.must(os.MkdirAll(filepath.Dir(keys), 0o700))
 	m.must(os.WriteFile(keys, []byte("garbage\n"), 0o600))
 
+	// And so does a directory that somebody else has made.
+	m.must(os.MkdirAll(m.dir("one").Path(), 0o700))
+	m.must(os.WriteFile(filepath.Join(m.dir("one").Path(), "theirs"), nil, 0o600))
+
 	meta := metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: "one"}
 	text := template + "vmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\n"
 	m.ask(func(ctx context.Context) error {
@@ -57,6 +62,10 @@ func TestEveryCrashPoint(t *testing.T) {
 	if _, err := os.Stat(keys + ".pub"); err != nil {
 		t.Errorf("the ssh keys were not repaired: %v", err)
 	}
+	if kept, err := filepath.Glob(filepath.Join(instancedir.Trash(m.home), "one-*", "theirs")); len(kept) != 1 {
+		t.Errorf("what was in the way is kept as %q, %v", kept, err)
+	}
+	m.must(os.RemoveAll(instancedir.Trash(m.home))) // svc delete would not
 	m.change(wantRunning(true))
 	first := m.reach("running", isRunning)
 	m.expectBoots(1)

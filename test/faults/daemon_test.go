@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,13 +174,14 @@ func TestHungDaemonIsEnded(t *testing.T) {
 	s.expectTidy("one")
 }
 
-// TestDaemonAndAgentDieAtOnce: they are stopped and then killed, so that neither sees the other's end, and helpers that are
-// deaf, in sessions of their own and twice forked are left to nobody. The next daemon ends them, releases the disk and starts
-// the VM anew. It fails when supervisor.endFamily looks for no more than the agent, or Clear keeps the lock.
-func TestDaemonAndAgentDieAtOnce(t *testing.T) {
+// TestDeathsAtOnce: each pair, and all three. They are stopped and then killed, so that none sees another's end, and helpers that are
+// deaf, in sessions of their own and twice forked are left to nobody. The daemon, or the next one, ends them, releases the disk and
+// starts the VM anew. It fails when supervisor.endFamily looks for no more than the agent, or Clear keeps the lock.
+func TestDeathsAtOnce(t *testing.T) {
 	t.Parallel()
-	for name, alsoDriver := range map[string]bool{"daemon and agent": false, "daemon, agent and driver": true} {
-		t.Run(name, func(t *testing.T) {
+	const theDaemon, theAgent, theDriver = "daemon", "agent", "driver"
+	for _, who := range [][]string{{theDaemon, theAgent}, {theDaemon, theDriver}, {theAgent, theDriver}, {theDaemon, theAgent, theDriver}} {
+		t.Run(strings.Join(who, " and "), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.must(os.MkdirAll(filepath.Join(s.home, "_disks", "data"), 0o700))
@@ -193,24 +195,21 @@ func TestDaemonAndAgentDieAtOnce(t *testing.T) {
 			s.must(err)
 			family, err := process.ReadFamily(s.dir("one").Ledger())
 			s.must(err)
-			dying := []process.Identity{record.Identity, family.Head}
-			if alsoDriver {
-				driver, err := process.Find(int(before.Status.Host.DriverPID))
-				s.must(err)
-				dying = append(dying, driver)
+			driver, err := process.Find(int(before.Status.Host.DriverPID))
+			s.must(err)
+			identities := map[string]process.Identity{theDaemon: record.Identity, theAgent: family.Head, theDriver: driver}
+			var dying []process.Identity
+			for _, one := range who {
+				dying = append(dying, identities[one])
 			}
 			s.freeze(dying...)
 			s.kill(dying...)
-			left := slices.DeleteFunc(slices.Clone(members), func(id process.Identity) bool { return slices.Contains(dying, id) })
-			for _, id := range left {
-				if !alive(id) {
-					t.Errorf("helper %v has died with them, so that this shows nothing", id)
+			if slices.Contains(who, theDaemon) {
+				if slices.Contains(who, theAgent) { // otherwise it ends them itself
+					s.expectHelpers(members, identities)
 				}
+				s.launch()
 			}
-			if locks := s.locks("one"); len(locks) != 1 {
-				t.Errorf("locks: %v", locks)
-			}
-			s.launch()
 			s.awaitVM("one", "another agent", func(obj *v1alpha1.LimaVM) bool {
 				return obj.Status.Phase == v1alpha1.PhaseRunning && obj.Status.Host.Identity != before.Status.Host.Identity
 			})
@@ -220,5 +219,18 @@ func TestDaemonAndAgentDieAtOnce(t *testing.T) {
 			}
 			s.expectTidy("one")
 		})
+	}
+}
+
+// expectHelpers fails when the helpers of a VM have died with it, so that nothing is left that the next daemon could end.
+func (s *site) expectHelpers(members []process.Identity, others map[string]process.Identity) {
+	s.Helper()
+	for _, id := range members {
+		if id != others["agent"] && id != others["driver"] && !alive(id) {
+			s.Errorf("helper %v has died with them, so that this shows nothing", id)
+		}
+	}
+	if locks := s.locks("one"); len(locks) != 1 {
+		s.Errorf("locks: %v", locks)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -146,6 +147,7 @@ func (s *supervisor) moveAside() error {
 	if err != nil {
 		return err
 	}
+	crashpoint.At(crashpoint.RoomMade)
 	moved := instancedir.At(aside)
 	if who, err := moved.Inhabitants(); err != nil || len(who) > 0 {
 		return errors.Join(err, &inhabited{s.dir.Path(), who}, os.Rename(aside, s.dir.Path()))

@@ -1,8 +1,11 @@
 package lima
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -92,4 +95,18 @@ func TestPowerDownEndsWithItsContext(t *testing.T) {
 	if err := powerDown(t.Context(), filepath.Join(t.TempDir(), "nothing")); err == nil {
 		t.Error("nobody was asked")
 	}
+}
+
+// FuzzMonitor: whatever QEMU's monitor says, reading it comes to an end, and nothing but an answer is taken for one.
+func FuzzMonitor(f *testing.F) {
+	for _, said := range []string{hello, `{"return": {}}`, `{"event": "POWERDOWN"} {"error": {"desc": "not now"}}`, `{"return": null}`, "{", ""} {
+		f.Add([]byte(said))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		err := execute(io.Discard, json.NewDecoder(bytes.NewReader(said)), "system_powerdown")
+		lower := bytes.ToLower(said)
+		if err == nil && !bytes.Contains(lower, []byte("return")) && !bytes.Contains(lower, []byte(`\u`)) { // letters may be escaped
+			t.Errorf("%q was taken for an answer", said)
+		}
+	})
 }

@@ -150,6 +150,8 @@ func (s *supervisor) apply(spec vm.Spec) error {
 			return false, nil
 		case s.job != nil:
 			return false, errors.New("another template is being applied")
+		case s.rec.TemplateVersion == spec.TemplateVersion:
+			return false, nil // the request was overtaken by its own success
 		}
 		return true, s.begin(vm.OpApply, spec, s.doApply)
 	})

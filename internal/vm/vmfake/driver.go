@@ -209,6 +209,8 @@ func (d *Driver) Apply(name string, spec vm.Spec) error {
 			return false, nil
 		case v.seen != nil:
 			return false, errors.New("another template is being applied")
+		case v.version == spec.TemplateVersion:
+			return false, nil
 		}
 		v.applying = spec.TemplateVersion
 		d.run(v, vm.Stopped, Call{vm.OpApply, name, spec}, vm.Stopped, func() {

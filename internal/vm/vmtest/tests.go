@@ -3,6 +3,7 @@ package vmtest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -96,6 +97,13 @@ func testApply(t *testing.T, s *suite) {
 	s.until(t, "one", "Stopped with the new template", func(got vm.Observed) bool {
 		return got.State == vm.Stopped && got.TemplateVersion == "v2"
 	})
+	before := s.observe(t, "one")
+	ask(t, "Apply of the version that it has", func() error {
+		return s.Driver.Apply("one", vm.Spec{Owner: "owner-1", Template: s.Bad, TemplateVersion: "v2"})
+	})
+	if after := s.observe(t, "one"); !reflect.DeepEqual(after, before) {
+		t.Errorf("Apply of the version that it has changed %+v to %+v", before, after)
+	}
 	ask(t, "Apply", func() error {
 		return s.Driver.Apply("one", vm.Spec{Owner: "owner-1", Template: s.Bad, TemplateVersion: "v3"})
 	})

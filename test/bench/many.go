@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/process"
+)
+
+// How many VMs there are, and how many of them run. They are stand-ins: two cores carry no more than a few real ones.
+const (
+	manyObjects = 500
+	manyRunning = 100
+)
+
+// manyTemplate is what a stand-in is made from.
+const manyTemplate = "cpus: 2\nmemory: 512MiB\nvmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\n"
+
+// manyTime is far more than anything below takes.
+const manyTime = 5 * time.Minute
+
+// grace is how long one VM is given to shut down unless its object says otherwise: all together get no more.
+const grace = 30.0
+
+// many measures what grows with the number of VMs.
+type many struct {
+	*bench
+	rdd rdd
+	api client.WithWatch
+}
+
+// manyVMs runs the daemon of test/daemon, which is rdd but for its VMs.
+func (b *bench) manyVMs(ctx context.Context) (err error) {
+	m := &many{bench: b, rdd: rdd{binary: b.many, home: b.rdd.home}.instance("many")}
+	defer func() { err = errors.Join(err, m.rdd.remove()) }()
+	ctx, cancel := context.WithTimeout(ctx, manyTime)
+	defer cancel()
+	if err := m.start(ctx); err != nil {
+		return err
+	}
+	b.progress("%d VMs, %d of them running", manyObjects, manyRunning)
+	if err := m.populate(ctx); err != nil {
+		return err
+	}
+	for _, measure := range []func(context.Context) error{m.rest, m.latency, m.restart, m.adoption, m.end} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts the daemon, and connects to it.
+func (m *many) start(ctx context.Context) error {
+	if err := m.rdd.run(ctx, "svc", "start"); err != nil {
+		return err
+	}
+	text, err := output(ctx, m.rdd.env(), m.rdd.binary, "svc", "config")
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(text)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // it is the daemon that is measured
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	m.api, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return err
+}
+
+func vmOf(i int) string { return fmt.Sprintf("vm%03d", i) }
+
+// populate makes the VMs, and waits until all are made and those run that should.
+func (m *many) populate(ctx context.Context) error {
+	in := metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: "source"}
+	source := &corev1.ConfigMap{ObjectMeta: in, Data: map[string]string{v1alpha1.TemplateKey: manyTemplate}}
+	if err := m.api.Create(ctx, source); err != nil {
+		return err
+	}
+	for i := range manyObjects {
+		in.Name = vmOf(i)
+		spec := v1alpha1.LimaVMSpec{TemplateRef: v1alpha1.TemplateReference{Name: source.Name}, Running: i < manyRunning}
+		if err := m.api.Create(ctx, &v1alpha1.LimaVM{ObjectMeta: in, Spec: spec}); err != nil {
+			return err
+		}
+	}
+	return m.all(ctx, manyObjects, func(obj *v1alpha1.LimaVM) bool {
+		return is(obj, v1alpha1.ConditionCreated) && is(obj, v1alpha1.ConditionRunning) == obj.Spec.Running
+	})
+}
+
+func is(obj *v1alpha1.LimaVM, condition string) bool {
+	return meta.IsStatusConditionTrue(obj.Status.Conditions, condition)
+}
+
+// all waits until n VMs are as they should be.
+func (m *many) all(ctx context.Context, n int, ok func(*v1alpha1.LimaVM) bool) error {
+	content := map[string]bool{}
+	return m.follow(ctx, func(obj *v1alpha1.LimaVM) bool {
+		delete(content, obj.Name)
+		if ok(obj) {
+			content[obj.Name] = true
+		}
+		return len(content) == n
+	})
+}
+
+// follow has each VM looked at, and again when it changes, until look is content.
+func (m *many) follow(ctx context.Context, look func(*v1alpha1.LimaVM) bool) error {
+	watch, err := m.api.Watch(ctx, &v1alpha1.LimaVMList{})
+	if err != nil {
+		return err
+	}
+	defer watch.Stop()
+	for event := range watch.ResultChan() {
+		obj, ok := event.Object.(*v1alpha1.LimaVM)
+		if !ok {
+			return fmt.Errorf("cannot watch the VMs: %v", event.Object)
+		}
+		if look(obj) {
+			return nil
+		}
+	}
+	return errors.Join(ctx.Err(), errors.New("the watch has ended"))
+}
+
+// rest measures a daemon that has nothing to do.
+func (m *many) rest(ctx context.Context) error {
+	pid, err := m.rdd.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	resident, anonymous, cpu, err := m.idleProcess(ctx, pid)
+	name := fmt.Sprintf("%d VMs, %d running: idle daemon, ", manyObjects, manyRunning)
+	resident.Name, anonymous.Name, cpu.Name = name+"RSS", name+"anonymous memory", name+"CPU a minute"
+	m.report.add(resident, anonymous, cpu)
+	return err
+}
+
+// latency kills one agent after the other, and measures how long it takes until a watcher reads so in the status.
+func (m *many) latency(ctx context.Context) error {
+	m.progress("%d deaths", manyRunning)
+	var killed time.Time
+	next := 0
+	figure50 := figure{Name: "death of an agent to status, p50", Unit: "s", Must: 0.02}
+	err := m.follow(ctx, func(obj *v1alpha1.LimaVM) bool {
+		if obj.Name != vmOf(next) {
+			return false
+		}
+		switch running := is(obj, v1alpha1.ConditionRunning); {
+		case running && killed.IsZero():
+			killed = time.Now()
+			if err := kill(int(obj.Status.Host.PID)); err != nil {
+				m.progress("%s: %v", obj.Name, err)
+				return true
+			}
+		case !running && !killed.IsZero():
+			figure50.sample(time.Since(killed).Seconds())
+			killed = time.Time{}
+			next++
+		}
+		return next == manyRunning
+	})
+	if len(figure50.Samples) < manyRunning {
+		return errors.Join(err, fmt.Errorf("only %d deaths were told", len(figure50.Samples)))
+	}
+	sorted := slices.Sorted(slices.Values(figure50.Samples))
+	figure99 := figure{Name: "death of an agent to status, p99", Unit: "s", Must: 0.1, Samples: []float64{sorted[len(sorted)*99/100]}}
+	m.report.add(figure50, figure99)
+	return m.all(ctx, manyRunning, func(obj *v1alpha1.LimaVM) bool { return is(obj, v1alpha1.ConditionRunning) })
+}
+
+// kill ends a process of the VMs or the daemon, as any death does.
+func kill(pid int) error {
+	identity, err := process.Find(pid)
+	if err != nil {
+		return err
+	}
+	handle, err := process.Open(identity)
+	if err != nil {
+		return err
+	}
+	return errors.Join(handle.Kill(), handle.Close())
+}
+
+// restart measures how long nobody is answered while the control plane is restarted, by one who asks all the time.
+func (m *many) restart(ctx context.Context) error {
+	away := figure{Name: fmt.Sprintf("svc restart, API away, %d VMs", manyRunning), Unit: "s", Must: 1}
+	for i := range m.repeat {
+		m.progress("restart %d of %d", i+1, m.repeat)
+		restarted, longest := make(chan struct{}), make(chan time.Duration, 1)
+		go func() { longest <- m.longestSilence(ctx, restarted) }()
+		err := m.rdd.run(ctx, "svc", "restart")
+		close(restarted)
+		away.sample((<-longest).Seconds())
+		if err != nil {
+			return err
+		}
+	}
+	m.report.add(away)
+	return m.all(ctx, manyRunning, func(obj *v1alpha1.LimaVM) bool { return is(obj, v1alpha1.ConditionRunning) })
+}
+
+// longestSilence asks until it has been answered after done, and returns the longest time from one answer to the next.
+func (m *many) longestSilence(ctx context.Context, done <-chan struct{}) (longest time.Duration) {
+	source := client.ObjectKey{Namespace: corev1.NamespaceDefault, Name: "source"}
+	for last := time.Now(); ctx.Err() == nil; {
+		if m.api.Get(ctx, source, &corev1.ConfigMap{}) != nil {
+			continue
+		}
+		longest = max(longest, time.Since(last))
+		last = time.Now()
+		select {
+		case <-done:
+			return longest
+		default:
+		}
+	}
+	return longest
+}
+
+// adoption kills the daemon, and measures how long it takes from the start of another one until it has taken over all VMs.
+func (m *many) adoption(ctx context.Context) error {
+	adopt := figure{Name: fmt.Sprintf("svc start, to %d VMs adopted", manyRunning), Unit: "s", Must: 2}
+	for i := range m.repeat {
+		m.progress("adoption %d of %d", i+1, m.repeat)
+		pid, err := m.rdd.daemon(ctx)
+		if err != nil {
+			return err
+		}
+		if err := kill(pid); err != nil {
+			return err
+		}
+		began := metav1.NewTime(time.Now().Truncate(time.Second))
+		err = timed(&adopt, func() error {
+			if err := m.start(ctx); err != nil {
+				return err
+			}
+			return m.all(ctx, manyRunning, func(obj *v1alpha1.LimaVM) bool {
+				running := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionRunning)
+				return is(obj, v1alpha1.ConditionRunning) && obj.Status.Host.Adopted && !running.LastTransitionTime.Before(&began)
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	m.report.add(adopt)
+	return nil
+}
+
+// end stops the daemon, and with it all VMs.
+func (m *many) end(ctx context.Context) error {
+	stop := figure{Name: fmt.Sprintf("svc stop, %d VMs", manyRunning), Unit: "s", Must: grace}
+	err := timed(&stop, func() error { return m.rdd.run(ctx, "svc", "stop") })
+	m.report.add(stop)
+	return err
+}
