@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -132,9 +133,10 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 	var reader client.Reader = mgr.GetCache()
 	cfg.Changes.reader = reader
 	cfg.Metrics.reader.Store(&reader)
+	order := newOrder()
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
-		For(&v1alpha1.LimaVM{}).
+		For(&v1alpha1.LimaVM{}, builder.WithPredicates(order.notice())).
 		Watches(&corev1.ConfigMap{}, templateOwner()).
 		WatchesRawSource(cfg.Changes).
 		WithOptions(controller.Options{
@@ -142,7 +144,7 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 			SkipNameValidation:      ptr.To(true), // one daemon, many tests: there is no registry of metrics to clash in
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](
 				shortestRetry, longestRetry),
-			NewQueue:              newQueue,
+			NewQueue:              order.newQueue,
 			ReconciliationTimeout: reconcileTimeout,
 		}).
 		Complete(&Reconciler{Client: mgr.GetClient(), cfg: cfg, began: cfg.Clock.Now()})
@@ -150,9 +152,4 @@ func SetupWithManager(mgr manager.Manager, cfg Config) error {
 		return fmt.Errorf("cannot set up the LimaVM controller: %w", err)
 	}
 	return nil
-}
-
-// newQueue makes a queue without a name: one that has a name wakes up twice a second to update its metrics.
-func newQueue(_ string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
-	return workqueue.NewTypedRateLimitingQueue(limiter)
 }
