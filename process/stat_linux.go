@@ -35,8 +35,11 @@ func parseStat(line []byte) (stat, error) {
 		return stat{}, errors.New("no name in parentheses")
 	}
 	fields := bytes.Fields(line[shut+1:]) // from field 3 on
-	if len(fields) < 20 || len(fields[0]) != 1 {
+	if len(fields) < 20 {
 		return stat{}, errors.New("too few fields")
+	}
+	if state := fields[0]; len(state) != 1 || state[0]|0x20 < 'a' || state[0]|0x20 > 'z' {
+		return stat{}, fmt.Errorf("the state is %q, not a letter", state)
 	}
 	s := stat{name: string(line[open+1 : shut]), state: fields[0][0]}
 	var errs [5]error

@@ -33,6 +33,7 @@ func FuzzStat(f *testing.F) {
 	for _, name := range []string{"sh", "a b", ") R 1 2 3 (", "a\nb"} {
 		f.Add(name, []byte(statLine(name)))
 	}
+	f.Add("sh", []byte("0()\x00 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0")) // found by fuzzing
 	f.Fuzz(func(t *testing.T, name string, line []byte) {
 		if s, err := parseStat(line); err == nil && (s.state == 0 || s.parent < 0 && s.start == 0 && s.pid == 0) {
 			t.Errorf("%q is read as %+v", line, s)
