@@ -103,8 +103,10 @@ type deletesAtOnce struct {
 
 func (d deletesAtOnce) Delete(name string) error {
 	err := d.Driver.Delete(name)
-	for _, there := d.machine.Exists(name); err == nil && there; _, there = d.machine.Exists(name) {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if _, there := d.machine.Exists(name); !there {
+			break
+		}
 	}
 	return err
 }
@@ -142,8 +144,8 @@ func (d *stopsLate) Stop(name string, grace time.Duration) error {
 		return err
 	}
 	d.end()
-	for ; err == nil; err = d.Driver.Stop(name, grace) {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		err = d.Driver.Stop(name, grace)
 	}
 	return err
 }
