@@ -95,10 +95,13 @@ func (a *agent) limaSaid(status control.Status) {
 }
 
 // hasDriver tells whether Lima has started the VM.
-func (a *agent) hasDriver() bool {
+func (a *agent) hasDriver() bool { return a.sshPort() != 0 }
+
+// sshPort is where the ssh server of the guest is; 0 before Lima has started the VM.
+func (a *agent) sshPort() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.state.SSHPort != 0
+	return a.state.SSHPort
 }
 
 // driverFound tells which process carries the VM.

@@ -94,14 +94,34 @@ func progress(to teller, stage string, percent int, message string) {
 	_ = to.Note(control.Note{Progress: &vm.Progress{Stage: stage, Percent: percent, Message: message}})
 }
 
-// work is the frame of every worker: it reads what to do, does it until done or orphaned, ends what it has started, such as the
-// server of an external driver, and tells how it went.
-func work(ctx context.Context, name string, do func(ctx context.Context, boot control.Boot, dir instancedir.Dir, to teller) error) error {
-	setUpLima()
+// reporting is the frame of every child: why it fails is told through its pipe.
+func reporting(do func(to *pipe) error) error {
 	to, err := openPipe()
 	if err != nil {
 		return err
 	}
+	if err = do(to); err != nil {
+		_ = to.Note(control.Note{Failure: oneLine(err)}) // nobody may be left to read it
+	}
+	return err
+}
+
+// task is what a worker does for boot, and tells as it goes.
+type task func(ctx context.Context, boot control.Boot, dir instancedir.Dir, to teller) error
+
+// work is the frame of every worker: it reads what to do, does it until done or orphaned, ends what it has started, such as the
+// server of an external driver, and tells how it went.
+func work(ctx context.Context, name string, do task) error {
+	return reporting(func(to *pipe) error {
+		if err := attempt(ctx, name, do, to); err != nil {
+			return err
+		}
+		return to.Note(control.Note{Done: true})
+	})
+}
+
+func attempt(ctx context.Context, name string, do task, to teller) error {
+	setUpLima()
 	boot, err := readBoot(os.Stdin, name)
 	if err != nil {
 		return err
@@ -114,11 +134,7 @@ func work(ctx context.Context, name string, do func(ctx context.Context, boot co
 	ctx, cancel := whileParentLives(ctx, os.Stdin)
 	defer cancel()
 	countDownloads(to)
-	if err := errors.Join(do(ctx, boot, dir, to), endDescendants(ctx)); err != nil {
-		_ = to.Note(control.Note{Failure: oneLine(err)})
-		return err
-	}
-	return to.Note(control.Note{Done: true})
+	return errors.Join(do(ctx, boot, dir, to), endDescendants(ctx))
 }
 
 // endDescendants ends all that this process has started.

@@ -19,17 +19,19 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
 )
 
-// TestMain is one of Lima's networks, too: Lima starts those as os.Executable().
+// TestMain is the program that the daemon and Lima start as os.Executable(), too.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "usernet" {
-		cmd := usernetCommand()
-		cmd.SetArgs(os.Args[2:])
-		if cmd.Execute() != nil {
-			os.Exit(1)
+	for _, cmd := range Commands() {
+		if len(os.Args) > 1 && os.Args[1] == cmd.Use {
+			cmd.SetArgs(os.Args[2:])
+			if cmd.Execute() != nil {
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -76,6 +78,56 @@ func TestReadBoot(t *testing.T) {
 	if _, err := readBoot(strings.NewReader(`{"protocol":99,"instance":"one"}`), "one"); err == nil {
 		t.Error("another protocol was taken")
 	}
+}
+
+// TestChildrenSayWhyTheyCannotServe: the binary was replaced while its daemon runs, and each kind of child tells the daemon
+// what to do about it.
+func TestChildrenSayWhyTheyCannotServe(t *testing.T) {
+	boot, err := json.Marshal(control.Boot{Speaks: control.Versions{Oldest: 98, Newest: 99}, Instance: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"create", "apply", "delete", "run"} {
+		told := childTold(t, verb, boot)
+		var note control.Note
+		if err := json.Unmarshal(told, &note); err != nil || !strings.Contains(note.Failure, "restart the daemon") {
+			t.Errorf("%s: it tells %q", verb, told)
+		}
+	}
+}
+
+// childTold starts a child, tells it what to do, and returns what it has told when it has ended.
+func childTold(t *testing.T, verb string, boot []byte) []byte {
+	t.Helper()
+	stdin, stdinWriter := pipeOf(t)
+	notes, notesWriter := pipeOf(t)
+	child, err := process.Start(process.Command{
+		Path: os.Args[0], Args: []string{os.Args[0], "hostagent", verb, "one"},
+		Env: append(os.Environ(), "LIMA_HOME="+t.TempDir()), Stdin: stdin, ExtraFiles: []*os.File{notesWriter},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdinWriter.Write(boot); err != nil {
+		t.Error(err)
+	}
+	<-child.Done()
+	_ = notesWriter.Close()
+	told, err := io.ReadAll(notes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+func pipeOf(t *testing.T) (reader, writer *os.File) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = reader.Close(), writer.Close() })
+	return reader, writer
 }
 
 func TestWorkersEndWithTheirParent(t *testing.T) {

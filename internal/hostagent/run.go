@@ -31,16 +31,9 @@ var errStopped = errors.New("it was asked to stop")
 // errEnded says that the VM ended and nobody had asked it to.
 var errEnded = errors.New("the VM ended by itself")
 
-// runAgent is the whole life of an agent. Why it fails is told through the pipe, too: the disk may not take it.
+// runAgent is the whole life of an agent. Why it fails goes to the journal and through the pipe: the disk may not take it.
 func runAgent(ctx context.Context, name string) error {
-	pipe, err := openPipe()
-	if err != nil {
-		return err
-	}
-	if err = runAgentOn(ctx, name, pipe); err != nil {
-		_ = pipe.Note(control.Note{Failure: oneLine(err)}) // nobody may be left to read it
-	}
-	return err
+	return reporting(func(to *pipe) error { return runAgentOn(ctx, name, to) })
 }
 
 func runAgentOn(ctx context.Context, name string, pipe *pipe) error {
@@ -146,6 +139,9 @@ func (a *agent) live(ctx context.Context, boot control.Boot, dir instancedir.Dir
 	defer answer.Close()
 	if a.wasStopped() {
 		return errStopped
+	}
+	if vmtype.Of(inst.VMType).Forwarded {
+		logrus.AddHook(&sshWaiter{ctx: ctx, port: a.sshPort})
 	}
 	progress(a, "Booting", -1, "")
 	// The VM's own context is never cancelled: Lima binds QEMU to it, and cancelling would pull the plug.

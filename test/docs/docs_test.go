@@ -27,6 +27,7 @@ exec "$RDD_BINARY" "$@"
 `
 
 func newSession(t *testing.T) *session {
+	t.Parallel() // a session is mostly waited for
 	binary := os.Getenv("RDD_BIN") // made by make test
 	if binary == "" {
 		binary, _ = filepath.Abs("../../bin/rdd")

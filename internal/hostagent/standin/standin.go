@@ -94,7 +94,7 @@ func (s *standin) work(ctx context.Context, do func(context.Context, control.Boo
 	}
 	boot, err := s.readBoot()
 	if err != nil {
-		return err
+		return errors.Join(err, tell(pipe, control.Note{Failure: err.Error()}))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {

@@ -16,15 +16,17 @@ type Type struct {
 	// Distribution: the VM is a WSL distribution. No process of ours carries it, so that it outlives its agent, and it is
 	// known, ended and removed by its name alone.
 	Distribution bool
+	// Forwarded: the ssh server of the guest is at a port of this machine's loopback.
+	Forwarded bool
 }
 
 // Of is the type that Lima calls name ("qemu"). One that is not known here is an external driver, or has a PID file.
 func Of(name string) Type {
 	switch name {
 	case "qemu":
-		return Type{Process: "qemu-system", Monitor: "qmp.sock"}
+		return Type{Process: "qemu-system", Monitor: "qmp.sock", Forwarded: true}
 	case "vz":
-		return Type{InAgent: true}
+		return Type{InAgent: true, Forwarded: true}
 	case "wsl2":
 		return Type{Distribution: true}
 	}

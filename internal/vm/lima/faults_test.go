@@ -361,6 +361,11 @@ func TestGuestAgentGuest(t *testing.T) {
 			t.Errorf("stage %q was not told: %v", want, stages)
 		}
 	}
+	log, err := os.ReadFile(w.dir().AgentLog())
+	must(t, err)
+	if asked := strings.Count(string(log), "executing script `ssh`"); asked != 1 {
+		t.Errorf("Lima asked for ssh %d times: the first time was too early", asked)
+	}
 	must(t, w.Stop("one", time.Minute))
 	if got := w.reach(t, vm.Stopped); got.Failure != nil || w.noticed("ForcedStop") != 0 {
 		t.Errorf("failure %+v, notices %+v", got.Failure, w.notices)
