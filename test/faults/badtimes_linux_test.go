@@ -5,12 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"k8s.io/apimachinery/pkg/api/meta"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
@@ -239,26 +241,57 @@ func TestSilentAgent(t *testing.T) {
 	h.remove("one")
 }
 
-// TestNoDescriptors has a daemon run out of file descriptors: what it is asked for fails, with the reason in a condition, and is
-// done when there are some again. Nobody asks twice.
+// TestNoDescriptors has a daemon run out of file descriptors: what it cannot look at is refused, what it is asked for otherwise fails
+// with the reason in the object's status, and is done when there are some again. Nobody asks twice.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.launch()
-	s.make("one")
 	record, err := daemon.Find(s.cfg.Instance)
 	s.must(err)
 	var before unix.Rlimit
 	s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, nil, &before))
-	s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil))
-	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	s.awaitVM("one", "a reason", func(obj *v1alpha1.LimaVM) bool {
-		c := meta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionRunning)
-		return c.Reason == v1alpha1.ReasonStartFailed && strings.Contains(c.Message, "too many open files")
-	})
-	s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &before, nil))
-	s.awaitPhase("one", v1alpha1.PhaseRunning)
-	if boots := s.boots("one"); len(boots) != 1 {
-		t.Errorf("boots %v", boots)
+	// The connection of the user is there already: a new one cannot be taken.
+	s.must(errors.Join(s.api.List(t.Context(), &v1alpha1.LimaVMList{}), s.api.List(t.Context(), &corev1.ConfigMapList{})))
+	short := func() { s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil)) }
+	enough := func() { s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &before, nil)) }
+
+	short()
+	err = s.declare("one", ordinary)
+	if err == nil || !strings.Contains(err.Error(), "too many open files") {
+		t.Errorf("a template that nobody could check: %v", err)
+	}
+	enough()
+	s.make("one")
+	grace := int32(1) // nobody can be asked to shut down: it is waited for in vain
+	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = &grace })
+
+	for _, test := range []struct {
+		during string
+		ask    func()
+		done   func()
+	}{
+		{"start", func() { s.patch("one", wantRunning(true)) }, func() { s.awaitPhase("one", v1alpha1.PhaseRunning) }},
+		{"stop", func() { s.patch("one", wantRunning(false)) }, func() {
+			s.awaitPhase("one", v1alpha1.PhaseStopped)
+			if boots := s.boots("one"); len(boots) != 1 {
+				t.Errorf("boots %v", boots)
+			}
+		}},
+		{"reset", func() { s.patch("one", ask(v1alpha1.AnnotationReset)) }, func() { s.awaitPhase("one", v1alpha1.PhaseStopped) }},
+		{"delete", func() { s.must(s.api.Delete(t.Context(), s.get("one"))) }, func() {
+			s.await("the end of one", &v1alpha1.LimaVMList{}, func() bool { return s.get("one") == nil })
+		}},
+	} {
+		t.Log(test.during)
+		short()
+		test.ask()
+		s.awaitVM("one", "a reason", func(obj *v1alpha1.LimaVM) bool {
+			return slices.ContainsFunc(obj.Status.Conditions, func(c metav1.Condition) bool {
+				return strings.Contains(c.Message, "too many open files")
+			})
+		})
+		enough()
+		test.done()
 	}
 }

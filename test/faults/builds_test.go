@@ -108,7 +108,7 @@ func TestSpecChangedMeanwhile(t *testing.T) {
 		t.Errorf("host %+v, %d restarts; it was %+v", got.Status.Host, got.Status.RestartCount, before.Status.Host)
 	}
 	meanwhile(func() {
-		s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
+		s.patch("one", ask(v1alpha1.AnnotationRestart))
 	})
 	got = s.awaitVM("one", "a restart", func(obj *v1alpha1.LimaVM) bool { return obj.Status.RestartCount == 2 && len(obj.Annotations) == 0 })
 	meanwhile(func() {

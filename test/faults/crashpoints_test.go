@@ -77,7 +77,7 @@ func TestEveryCrashPoint(t *testing.T) {
 	}
 	m.expectBoots(1)
 
-	m.change(func(vm *v1alpha1.LimaVM) { vm.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
+	m.change(ask(v1alpha1.AnnotationRestart))
 	m.reach("restarted", func(vm *v1alpha1.LimaVM) bool {
 		return isRunning(vm) && vm.Status.Host.Identity != first.Status.Host.Identity
 	})
@@ -105,7 +105,7 @@ func TestEveryCrashPoint(t *testing.T) {
 	})
 
 	before = m.reach("running", isRunning)
-	m.change(func(vm *v1alpha1.LimaVM) { vm.Annotations = map[string]string{v1alpha1.AnnotationReset: "now"} })
+	m.change(ask(v1alpha1.AnnotationReset))
 	m.reach("made anew", func(vm *v1alpha1.LimaVM) bool {
 		return isRunning(vm) && vm.Status.Host.Identity != before.Status.Host.Identity
 	})

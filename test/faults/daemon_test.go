@@ -42,13 +42,7 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 			return events >= want
 		})
 	}
-	set := func(running bool) func(*v1alpha1.LimaVM) {
-		return func(obj *v1alpha1.LimaVM) { obj.Spec.Running = running }
-	}
-	ask := func(annotation string) func(*v1alpha1.LimaVM) {
-		return func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{annotation: "now"} }
-	}
-	start := func() *v1alpha1.LimaVM { s.patch("one", set(true)); return s.awaitPhase("one", v1alpha1.PhaseRunning) }
+	start := func() *v1alpha1.LimaVM { s.patch("one", wantRunning(true)); return s.awaitPhase("one", v1alpha1.PhaseRunning) }
 	plant := func(dead bool) {
 		t.Helper()
 		plantPIDs(t, dir, stranger)
@@ -64,11 +58,11 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 	}
 
 	told(func() { plant(true); start() })
-	told(func() { plant(false); s.patch("one", set(false)); s.awaitPhase("one", v1alpha1.PhaseStopped) })
+	told(func() { plant(false); s.patch("one", wantRunning(false)); s.awaitPhase("one", v1alpha1.PhaseStopped) })
 	start()
 	told(func() {
 		plant(false)
-		s.patch("one", func(obj *v1alpha1.LimaVM) { set(false)(obj); ask(v1alpha1.AnnotationForceStop)(obj) })
+		s.patch("one", func(obj *v1alpha1.LimaVM) { wantRunning(false)(obj); ask(v1alpha1.AnnotationForceStop)(obj) })
 		s.awaitPhase("one", v1alpha1.PhaseStopped)
 	})
 	before := start()

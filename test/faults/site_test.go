@@ -239,23 +239,40 @@ func (s *site) patch(name string, change func(obj *v1alpha1.LimaVM)) {
 	s.must(s.api.Patch(context.Background(), obj, client.MergeFrom(before)))
 }
 
+// wantRunning and ask are changes of a VM's object: what it is to be, and what is to be done once.
+func wantRunning(running bool) func(*v1alpha1.LimaVM) {
+	return func(obj *v1alpha1.LimaVM) { obj.Spec.Running = running }
+}
+
+func ask(annotation string) func(*v1alpha1.LimaVM) {
+	return func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{annotation: "now"} }
+}
+
 // make makes a VM, and the ConfigMap with its template.
 func (s *site) make(name string) {
 	s.Helper()
-	s.makeFrom(name, template+"vmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\n")
+	s.makeFrom(name, ordinary)
 }
+
+// ordinary is a template whose VM is a stand-in.
+const ordinary = template + "vmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\n"
 
 func (s *site) makeFrom(name, text string) {
 	s.Helper()
+	s.must(s.declare(name, text))
+	s.awaitPhase(name, v1alpha1.PhaseStopped)
+}
+
+// declare makes the object of a VM, and its template where there is none of that name.
+func (s *site) declare(name, text string) error {
 	meta := metav1.ObjectMeta{Namespace: corev1.NamespaceDefault, Name: name}
 	err := s.api.Create(context.Background(), &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{v1alpha1.TemplateKey: text}})
-	if !apierrors.IsAlreadyExists(err) {
-		s.must(err)
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
 	}
-	s.must(s.api.Create(context.Background(), &v1alpha1.LimaVM{
+	return s.api.Create(context.Background(), &v1alpha1.LimaVM{
 		ObjectMeta: meta, Spec: v1alpha1.LimaVMSpec{TemplateRef: v1alpha1.TemplateReference{Name: name}},
-	}))
-	s.awaitPhase(name, v1alpha1.PhaseStopped)
+	})
 }
 
 // freeze stops processes, so that none of them notices the end of another.

@@ -89,9 +89,6 @@ func TestSoak(t *testing.T) {
 	s.must(daemon.Remove(t.Context(), s.cfg))
 }
 
-func wantRunning(running bool) func(*v1alpha1.LimaVM) {
-	return func(obj *v1alpha1.LimaVM) { obj.Spec.Running = running }
-}
 
 // expectNobody fails for each process of the site that is left, whoever started it: all have its home directory in common.
 func (s *site) expectNobody() {
@@ -218,7 +215,7 @@ func (s *soak) asks(all []*subject) {
 			}
 			s.patch(v.name, wantRunning(false))
 		case hitRestart:
-			s.patch(v.name, func(obj *v1alpha1.LimaVM) { obj.Annotations = map[string]string{v1alpha1.AnnotationRestart: "now"} })
+			s.patch(v.name, ask(v1alpha1.AnnotationRestart))
 		}
 	}
 }

@@ -29,11 +29,8 @@ func (s *supervisor) ended(r *run) {
 		if err == nil {
 			break
 		}
-		s.set(func() {
-			s.state = vm.Stopping
-			s.failure = s.count(&vm.Failure{During: vm.OpStop, Message: oneLine(err.Error())})
-		})
 		s.log.Error("cannot tidy up after an agent", "err", err)
+		s.set(func() { s.stopFailed(err) })
 		select {
 		case <-time.After(pause):
 		case <-s.driver.ctx.Done():

@@ -169,23 +169,34 @@ func (s *supervisor) endByForce(r *run) {
 	s.endAll(r)
 }
 
-// endAll ends the agent and everything that it has started. What cannot be ended now is tried again when the agent is gone,
-// before the instance is told to be stopped.
+// endAll ends the agent and everything that it has started. What cannot be ended now is told, and tried again until the agent is gone;
+// then it is tried before the instance is told to be stopped.
 func (s *supervisor) endAll(r *run) {
-	for {
+	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
 		err := s.endFamily(s.driver.ctx)
 		if err == nil {
 			return
 		}
 		s.log.Error("cannot end the VM", "err", err)
+		s.set(func() {
+			if s.run == r { // it may be over by now
+				s.stopFailed(fmt.Errorf("cannot end the VM: %w", err))
+			}
+		})
 		select {
 		case <-r.exited:
 			return
 		case <-s.driver.ctx.Done():
 			return
-		case <-time.After(retryPause):
+		case <-time.After(pause):
 		}
 	}
+}
+
+// stopFailed tells why a run is not over yet; the lock is held.
+func (s *supervisor) stopFailed(err error) {
+	s.state = vm.Stopping
+	s.failure = s.count(&vm.Failure{During: vm.OpStop, Message: oneLine(err.Error())})
 }
 
 func (s *supervisor) agentOf(r *run) process.Identity {
