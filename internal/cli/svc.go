@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,4 +96,22 @@ func (a *app) settings(cmd *cobra.Command, inst instance.Instance) (daemon.Setti
 		return settings, usage(err)
 	}
 	return settings, nil
+}
+
+// settingsInForce are those that the running control plane was started with, or the saved ones where none runs.
+func (a *app) settingsInForce(inst instance.Instance) (daemon.Settings, error) {
+	settings, _, err := daemon.LoadSettings(inst)
+	if err != nil {
+		return settings, err
+	}
+	record, err := daemon.Find(inst)
+	if err != nil || record == nil {
+		return settings, err
+	}
+	session := &cobra.Command{}
+	settingsFlags(session)
+	if err := session.ParseFlags(record.Session); err != nil {
+		return settings, fmt.Errorf("cannot tell with which settings the running control plane was started: %w", err)
+	}
+	return settings, applySettings(session, &settings)
 }

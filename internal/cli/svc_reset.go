@@ -22,7 +22,7 @@ func (a *app) svcResetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			settings, _, err := daemon.LoadSettings(inst)
+			settings, err := a.settingsInForce(inst)
 			if err != nil {
 				return err
 			}

@@ -70,21 +70,37 @@ func TestAnotherVersionIsNoticed(t *testing.T) {
 	}
 }
 
+// TestResetOfADatastoreOfOthers has the objects elsewhere by a setting, and by a flag that holds for one session.
 func TestResetOfADatastoreOfOthers(t *testing.T) {
-	home := t.TempDir()
-	if _, stderr, code := rdd(t, home, nil, "svc", "create", "--datastore-endpoint=http://127.0.0.1:2379"); code != 0 {
-		t.Fatal(stderr)
-	}
-	inst, err := instance.New("", instance.Env{Home: home})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, stderr, code := rdd(t, home, nil, "svc", "reset")
-	if code != 1 || !strings.Contains(stderr, "its objects are kept at http://127.0.0.1:2379, which is for its owner to empty") {
-		t.Errorf("exit code %d, %s", code, stderr)
-	}
-	if _, err := os.Stat(inst.SettingsFile()); err != nil {
-		t.Error(err)
+	const endpoint = "--datastore-endpoint=http://127.0.0.1:2379"
+	for name, arrange := range map[string]func(t *testing.T, home string, inst instance.Instance){
+		"setting": func(t *testing.T, home string, _ instance.Instance) {
+			if _, stderr, code := rdd(t, home, nil, "svc", "create", endpoint); code != 0 {
+				t.Fatal(stderr)
+			}
+		},
+		"session": func(t *testing.T, home string, inst instance.Instance) {
+			if _, stderr, code := rdd(t, home, nil, "svc", "create"); code != 0 {
+				t.Fatal(stderr)
+			}
+			pretend(t, inst, func(r *daemon.Record) { r.Session = []string{endpoint} })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			inst, err := instance.New("", instance.Env{Home: home})
+			if err != nil {
+				t.Fatal(err)
+			}
+			arrange(t, home, inst)
+			_, stderr, code := rdd(t, home, nil, "svc", "reset")
+			if code != 1 || !strings.Contains(stderr, "its objects are kept at http://127.0.0.1:2379, which is for its owner to empty") {
+				t.Errorf("exit code %d, %s", code, stderr)
+			}
+			if _, err := os.Stat(inst.SettingsFile()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -27,7 +27,7 @@ exec "$RDD_BINARY" "$@"
 `
 
 func newSession(t *testing.T) *session {
-	t.Parallel() // a session is mostly waited for
+	t.Parallel()                   // a session is mostly waited for
 	binary := os.Getenv("RDD_BIN") // made by make test
 	if binary == "" {
 		binary, _ = filepath.Abs("../../bin/rdd")
@@ -192,6 +192,7 @@ func TestPagesAboutAVM(t *testing.T) {
 		})
 	}
 	page("docs/troubleshooting.md", "Conditions:", "Starting")
+	page("docs/security.md")
 	page("docs/recipes.md", "limavm.lima.rancherdesktop.io/build created", "all is well", `Instance "ci" is deleted`)
 
 	// An instance of Lima's has the same files. Its user leaves rdd's own behind.

@@ -253,7 +253,9 @@ func TestNoDescriptors(t *testing.T) {
 	s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, nil, &before))
 	// The connection of the user is there already: a new one cannot be taken.
 	s.must(errors.Join(s.api.List(t.Context(), &v1alpha1.LimaVMList{}), s.api.List(t.Context(), &corev1.ConfigMapList{})))
-	short := func() { s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil)) }
+	short := func() {
+		s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil))
+	}
 	enough := func() { s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &before, nil)) }
 
 	short()

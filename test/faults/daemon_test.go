@@ -42,7 +42,10 @@ func TestStrangersSurviveTheDaemon(t *testing.T) {
 			return events >= want
 		})
 	}
-	start := func() *v1alpha1.LimaVM { s.patch("one", wantRunning(true)); return s.awaitPhase("one", v1alpha1.PhaseRunning) }
+	start := func() *v1alpha1.LimaVM {
+		s.patch("one", wantRunning(true))
+		return s.awaitPhase("one", v1alpha1.PhaseRunning)
+	}
 	plant := func(dead bool) {
 		t.Helper()
 		plantPIDs(t, dir, stranger)

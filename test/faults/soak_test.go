@@ -89,7 +89,6 @@ func TestSoak(t *testing.T) {
 	s.must(daemon.Remove(t.Context(), s.cfg))
 }
 
-
 // expectNobody fails for each process of the site that is left, whoever started it: all have its home directory in common.
 func (s *site) expectNobody() {
 	s.Helper()
