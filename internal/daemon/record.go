@@ -35,6 +35,8 @@ type Record struct {
 	StopBy *time.Time `json:"stopBy,omitempty"`
 	// KeepVMs: it was asked to leave its VMs to the next daemon.
 	KeepVMs bool `json:"keepVMs,omitempty"`
+	// Failure is what went wrong when it ended as it was asked to. Only then does the record outlive its daemon that was not killed.
+	Failure string `json:"failure,omitempty"`
 }
 
 // Serves tells whether the daemon is ready, and is not about to end.

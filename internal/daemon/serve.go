@@ -49,16 +49,18 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	var record *Record
 	// The files go first: without the lock they may be another daemon's.
-	defer func() { err = errors.Join(err, removeRecord(cfg.Instance), removeRequest(cfg.Instance), unlock()) }()
+	defer func() {
+		err = errors.Join(err, leave(cfg.Instance, record, err), removeRequest(cfg.Instance), unlock())
+	}()
 	if err := cfg.Logs.begin(); err != nil {
 		cfg.Log.Warn("logs of the past are not kept", "error", err) // no reason to serve nothing
 	}
 	if err := writeLimaDefaults(cfg.Instance); err != nil {
 		return err
 	}
-	record, err := newRecord(cfg)
-	if err != nil {
+	if record, err = newRecord(cfg); err != nil {
 		return err
 	}
 	if err := writeRecord(cfg.Instance, record); err != nil {
@@ -86,6 +88,15 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 			return writeRecord(cfg.Instance, record)
 		},
 	})
+}
+
+// leave removes the daemon's record, unless there is something to say to whoever has asked it to end.
+func leave(inst instance.Instance, record *Record, failure error) error {
+	if failure == nil || record == nil || record.Stopping == nil {
+		return removeRecord(inst)
+	}
+	record.Failure = failure.Error()
+	return writeRecord(inst, record)
 }
 
 // announce tells whoever looks, and whoever waits, that the daemon is ready.

@@ -32,7 +32,7 @@ type Stopping struct {
 
 // Stop asks the daemon of an instance to end, which it does after its VMs have, and waits. At the timeout it is ended by
 // force; the error then wraps ErrForced and context.DeadlineExceeded, and its VMs are left to the next daemon. When ctx ends
-// first, the daemon goes on stopping. It returns false when there was no daemon to stop the VMs: none at all, or one that
+// first, the daemon goes on stopping. What the daemon could not stop is an error, too, although it has ended. It returns false when there was no daemon to stop the VMs: none at all, or one that
 // was already leaving them to the next.
 func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, err error) {
 	record, err := readRecord(inst)
@@ -56,10 +56,22 @@ func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, 
 		return true, fmt.Errorf("the daemon with PID %d is already shutting its VMs down", record.PID)
 	}
 	err = awaitStop(ctx, inst, handle, how)
-	if errors.Is(err, ErrForced) {
+	switch {
+	case errors.Is(err, ErrForced):
 		err = errors.Join(err, forgetDead(inst))
+	case err == nil:
+		err = lastWords(inst, handle.Identity())
 	}
 	return how.KeepVMs || !record.KeepVMs, err
+}
+
+// lastWords are what a daemon that has ended has left to say, which is what it could not do.
+func lastWords(inst instance.Instance, daemon process.Identity) error {
+	record, err := readRecord(inst)
+	if err != nil || record == nil || record.Identity != daemon || record.Failure == "" {
+		return err
+	}
+	return errors.Join(fmt.Errorf("the daemon with PID %d has ended, and failed in that: %s", daemon.PID, record.Failure), forgetDead(inst))
 }
 
 // askToEnd asks once: whoever is asked a second time by a signal ends at once, as people expect in the foreground.

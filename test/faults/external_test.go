@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +193,35 @@ func TestControllersOutside(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", filepath.Base(path), info.Mode(), err)
 		}
+	}
+}
+
+// TestHungControllersOutside: who stops the control plane is told that its VMs may run on, and by whom they are held. They are shut down
+// when it is asked again and nobody holds them.
+func TestHungControllersOutside(t *testing.T) {
+	t.Parallel()
+	s := newBuiltSite(t, buildDaemon)
+	s.place("-lima")
+	s.launch()
+	hung := s.launchOutside()
+	s.make("one")
+	s.patch("one", wantRunning(true))
+	s.awaitPhase("one", v1alpha1.PhaseRunning)
+	members := s.family("one")
+	s.freeze(hung.Identity())
+	was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience})
+	if want := fmt.Sprintf("the controllers outside, PID %d, have not shut down their VMs", hung.Identity().PID); !was || err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%t, %v", was, err)
+	}
+	if len(s.family("one")) != len(members) {
+		t.Error("the VM is not left alone")
+	}
+	s.kill(hung.Identity())
+	s.must(daemon.StopVMs(t.Context(), s.cfg))
+	s.expectGone(members)
+	s.expectTidy("one")
+	if boots := s.boots("one"); len(boots) != 1 || !boots[0] {
+		t.Errorf("boots: %v, want one that was shut down", boots)
 	}
 }
 
