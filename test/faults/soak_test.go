@@ -115,6 +115,16 @@ type soak struct {
 	deaths   int
 }
 
+// agentSaid is the end of what the agent of a VM has logged.
+func (s *soak) agentSaid(name string) string {
+	const enough = 8 << 10
+	text, err := os.ReadFile(s.dir(name).AgentLog())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-enough):])
+}
+
 // subject is one VM in one round.
 type subject struct {
 	name    string
@@ -142,6 +152,9 @@ func (s *soak) round(round int, names []string) {
 	defer func() {
 		if s.Failed() {
 			s.Log(what)
+			for _, name := range names {
+				s.Logf("the agent of %s:\n%s", name, s.agentSaid(name))
+			}
 			s.FailNow()
 		}
 	}()
