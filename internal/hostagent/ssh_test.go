@@ -44,7 +44,7 @@ func TestLimaAsksWhenSSHAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		guest(conn)
 	}
 	<-asked

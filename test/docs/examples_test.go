@@ -130,16 +130,21 @@ func TestExamplesOfHelp(t *testing.T) {
 	}
 	s := newSession(t)
 	for _, step := range story {
-		said := ""
+		do := s.enter
 		if step.followed {
-			said = s.followUntil(step)
-		} else {
-			said = s.run(step.before + "\n" + step.types)
+			do = s.followUntil
 		}
+		said := do(step)
 		if !strings.Contains(said, step.says) {
 			t.Errorf("%s %s did not print %q", step.before, step.types, step.says)
 		}
 	}
+}
+
+// enter types the example, and returns what it has said.
+func (s *session) enter(step step) string {
+	s.t.Helper()
+	return s.run(step.before + "\n" + step.types)
 }
 
 // followUntil interrupts the example when it has said what it must, and returns what it has said.
