@@ -32,8 +32,8 @@ type Stopping struct {
 
 // Stop asks the daemon of an instance to end, which it does after its VMs have, and waits. At the timeout it is ended by
 // force; the error then wraps ErrForced and context.DeadlineExceeded, and its VMs are left to the next daemon. When ctx ends
-// first, the daemon goes on stopping. What the daemon could not stop is an error, too, although it has ended. It returns false when there was no daemon to stop the VMs: none at all, or one that
-// was already leaving them to the next.
+// first, the daemon goes on stopping. What the daemon could not stop is an error, too, although it has ended. It returns false
+// when there was no daemon to stop the VMs: none at all, or one that was already leaving them to the next.
 func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, err error) {
 	record, err := readRecord(inst)
 	if err != nil || record == nil {

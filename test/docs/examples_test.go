@@ -165,7 +165,6 @@ func (s *session) followUntil(step step) string {
 	}
 	_ = writer.Close()
 	hangs := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
-	defer hangs.Stop()
 	var said strings.Builder
 	lines := bufio.NewScanner(reader)
 	for interrupted := false; lines.Scan(); {
@@ -178,6 +177,9 @@ func (s *session) followUntil(step step) string {
 		}
 	}
 	err = cmd.Wait()
+	if !hangs.Stop() {
+		s.t.Errorf("%s did not end", step.types)
+	}
 	s.t.Logf("%s: %v\n%s", step.types, err, said.String())
 	return said.String()
 }

@@ -5,14 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
@@ -268,30 +267,36 @@ func TestNoDescriptors(t *testing.T) {
 	grace := int32(1) // nobody can be asked to shut down: it is waited for in vain
 	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = &grace })
 
+	oneBoot := func() {
+		if boots := s.boots("one"); len(boots) != 1 {
+			t.Errorf("boots %v", boots)
+		}
+	}
 	for _, test := range []struct {
-		during string
-		ask    func()
-		done   func()
+		ask               func()
+		condition, reason string // of what tells why
+		done              func()
 	}{
-		{"start", func() { s.patch("one", wantRunning(true)) }, func() { s.awaitPhase("one", v1alpha1.PhaseRunning) }},
-		{"stop", func() { s.patch("one", wantRunning(false)) }, func() {
-			s.awaitPhase("one", v1alpha1.PhaseStopped)
-			if boots := s.boots("one"); len(boots) != 1 {
-				t.Errorf("boots %v", boots)
-			}
+		{func() { s.patch("one", wantRunning(true)) }, v1alpha1.ConditionRunning, v1alpha1.ReasonStartFailed, func() {
+			s.awaitPhase("one", v1alpha1.PhaseRunning)
+			oneBoot()
 		}},
-		{"reset", func() { s.patch("one", ask(v1alpha1.AnnotationReset)) }, func() { s.awaitPhase("one", v1alpha1.PhaseStopped) }},
-		{"delete", func() { s.must(s.api.Delete(t.Context(), s.get("one"))) }, func() {
+		{func() { s.patch("one", wantRunning(false)) }, v1alpha1.ConditionRunning, v1alpha1.ReasonStopFailed, func() {
+			s.awaitPhase("one", v1alpha1.PhaseStopped)
+			oneBoot()
+		}},
+		{func() { s.patch("one", ask(v1alpha1.AnnotationReset)) }, v1alpha1.ConditionCreated, v1alpha1.ReasonCreated, func() {
+			s.awaitPhase("one", v1alpha1.PhaseStopped)
+		}},
+		{func() { s.must(s.api.Delete(t.Context(), s.get("one"))) }, v1alpha1.ConditionCreated, v1alpha1.ReasonCreated, func() {
 			s.await("the end of one", &v1alpha1.LimaVMList{}, func() bool { return s.get("one") == nil })
 		}},
 	} {
-		t.Log(test.during)
 		short()
 		test.ask()
-		s.awaitVM("one", "a reason", func(obj *v1alpha1.LimaVM) bool {
-			return slices.ContainsFunc(obj.Status.Conditions, func(c metav1.Condition) bool {
-				return strings.Contains(c.Message, "too many open files")
-			})
+		s.awaitVM("one", test.reason, func(obj *v1alpha1.LimaVM) bool {
+			c := meta.FindStatusCondition(obj.Status.Conditions, test.condition)
+			return c.Reason == test.reason && strings.Contains(c.Message, "too many open files")
 		})
 		enough()
 		test.done()

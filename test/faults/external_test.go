@@ -116,6 +116,17 @@ func (s *site) stop(keep bool) {
 	}
 }
 
+// runOutside has controllers outside run a VM.
+func (s *site) runOutside(name string) (*outside, *v1alpha1.LimaVM) {
+	s.Helper()
+	s.place("-lima")
+	s.launch()
+	o := s.launchOutside()
+	s.make(name)
+	s.patch(name, wantRunning(true))
+	return o, s.awaitPhase(name, v1alpha1.PhaseRunning)
+}
+
 // TestControllersOutside: a VM goes on across all changes of who runs its controllers: those outside die, their control plane is
 // replaced, it dies, it runs them itself, they go outside again, their access is revoked; and it is shut down when the control
 // plane is asked to stop.
@@ -125,12 +136,7 @@ func (s *site) stop(keep bool) {
 func TestControllersOutside(t *testing.T) {
 	t.Parallel()
 	s := newBuiltSite(t, buildDaemon)
-	s.place("-lima")
-	s.launch()
-	first := s.launchOutside()
-	s.make("one")
-	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.Running = true })
-	before := s.awaitPhase("one", v1alpha1.PhaseRunning)
+	first, before := s.runOutside("one")
 	members := s.family("one")
 	grace := int32(30)
 	same := func(who string) {
@@ -201,12 +207,7 @@ func TestControllersOutside(t *testing.T) {
 func TestHungControllersOutside(t *testing.T) {
 	t.Parallel()
 	s := newBuiltSite(t, buildDaemon)
-	s.place("-lima")
-	s.launch()
-	hung := s.launchOutside()
-	s.make("one")
-	s.patch("one", wantRunning(true))
-	s.awaitPhase("one", v1alpha1.PhaseRunning)
+	hung, _ := s.runOutside("one")
 	members := s.family("one")
 	s.freeze(hung.Identity())
 	was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience})
