@@ -17,17 +17,18 @@ const fileBytes = 4 << 20
 
 // Writer writes a bundle, all of whose content goes through a Redactor.
 type Writer struct {
-	redact *Redactor
-	top    string
-	now    time.Time
-	gzip   *gzip.Writer
-	tar    *tar.Writer
+	redact    *Redactor
+	top       string
+	now       time.Time
+	gzip      *gzip.Writer
+	tar       *tar.Writer
+	fileBytes int64
 }
 
 // NewWriter begins a bundle, in which everything lies in one directory called top.
 func NewWriter(to io.Writer, top string, now time.Time, redact *Redactor) *Writer {
 	compressed := gzip.NewWriter(to)
-	return &Writer{redact: redact, top: top, now: now, gzip: compressed, tar: tar.NewWriter(compressed)}
+	return &Writer{redact: redact, top: top, now: now, gzip: compressed, tar: tar.NewWriter(compressed), fileBytes: fileBytes}
 }
 
 // Add adds content under a name, which may have slashes. Secrets are removed from both.
@@ -47,7 +48,7 @@ func (w *Writer) Add(name string, content []byte) error {
 
 // AddFile adds the end of a file. What cannot be read is told instead: a bundle is made when things are not as they should be.
 func (w *Writer) AddFile(name, file string) error {
-	content, err := End(file)
+	content, err := end(file, w.fileBytes)
 	if err != nil {
 		return w.Add(name+".error", []byte(err.Error()+"\n"))
 	}
@@ -62,8 +63,8 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// End reads the end of a file, from the beginning of a line on.
-func End(file string) ([]byte, error) {
+// end reads the last bytes of a file, limit at most, from the beginning of a line on.
+func end(file string, limit int64) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -76,13 +77,13 @@ func End(file string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a file", file)
 	}
-	skipped := info.Size() - fileBytes
+	skipped := info.Size() - limit
 	if skipped > 0 {
 		if _, err := f.Seek(skipped, io.SeekStart); err != nil {
 			return nil, err
 		}
 	}
-	content, err := io.ReadAll(io.LimitReader(f, fileBytes))
+	content, err := io.ReadAll(io.LimitReader(f, limit))
 	if err != nil || skipped <= 0 {
 		return content, err
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -31,9 +32,9 @@ type Config struct {
 	TLSDir string
 	// Kubeconfig is where the admin's kubeconfig is written, 0600, at each start.
 	Kubeconfig string
-	// Port on the loopback interface; 0 picks a free one. A taken port is an error that errors.Is(err, syscall.EADDRINUSE)
-	// finds.
-	Port int
+	// Listener is where the API is served, on the loopback interface; nil picks a free port. It is the server's from Start on,
+	// and is closed when the server ends or cannot start.
+	Listener net.Listener
 	// DatastoreEndpoint is empty for the embedded store, or the URLs of an etcd (or of what speaks its protocol), separated
 	// by commas.
 	DatastoreEndpoint string
@@ -79,9 +80,6 @@ func (c *Config) complete() error {
 			return fmt.Errorf("%s is missing", required.name)
 		}
 	}
-	if c.Port < 0 || c.Port > 65535 {
-		return fmt.Errorf("port %d is out of range", c.Port)
-	}
 	if c.Log == nil {
 		return errors.New("log is missing")
 	}
@@ -90,6 +88,13 @@ func (c *Config) complete() error {
 	}
 	if c.EventTTL < time.Second {
 		return fmt.Errorf("event TTL %s is shorter than a second", c.EventTTL)
+	}
+	if c.Listener != nil {
+		return nil
+	}
+	var err error
+	if c.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
 	}
 	return nil
 }

@@ -30,10 +30,16 @@ type result struct {
 	code           int
 }
 
+// command runs rdd's kubectl, where there is an rdd: with the race detector, this binary's takes most of a second to begin.
 func (k kube) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], append([]string{"--cache-dir", filepath.Join(k.home, "cache")}, args...)...)
+	binary, words := os.Args[0], []string{}
+	if rdd := os.Getenv("RDD_BIN"); rdd != "" {
+		binary, words = rdd, []string{"kubectl"}
+	}
+	words = append(words, "--kubeconfig", k.kubeconfig, "--cache-dir", filepath.Join(k.home, "cache"))
+	cmd := exec.Command(binary, append(words, args...)...)
 	cmd.Env = []string{
-		roleVariable + "=" + roleKubectl, "KUBECONFIG=" + k.kubeconfig, "HOME=" + k.home, "USERPROFILE=" + k.home,
+		roleVariable + "=" + roleKubectl, "HOME=" + k.home, "USERPROFILE=" + k.home,
 		"PATH=" + os.Getenv("PATH"), "TMPDIR=" + k.home, "SystemRoot=" + os.Getenv("SystemRoot"),
 		"KUBE_EDITOR=" + editor(),
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -69,6 +68,9 @@ func (p *part) end(ctx context.Context) error {
 // kubeconfig is written. ctx bounds the start only; the server runs until Stop.
 func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err := cfg.complete(); err != nil {
+		if cfg.Listener != nil {
+			err = errors.Join(err, cfg.Listener.Close())
+		}
 		return nil, fmt.Errorf("cannot start the control plane: %w", err)
 	}
 	s := &Server{
@@ -85,16 +87,11 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 }
 
 func (s *Server) start(ctx context.Context) error {
+	s.listener = newConnections(s.cfg.Listener)
 	creds, err := loadCredentials(s.cfg.TLSDir, time.Now())
 	if err != nil {
 		return err
 	}
-	// The address first: with it taken, nothing has been touched yet.
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.cfg.Port)))
-	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
-	}
-	s.listener = newConnections(listener)
 	// The store opens while the server is assembled.
 	if s.store, err = s.openStore(ctx); err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -165,32 +164,43 @@ func TestDirectoryThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-func TestPortTaken(t *testing.T) {
+func TestListenerIsTheServers(t *testing.T) {
+	listen := func() net.Listener {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return listener
+	}
+	closed := func(listener net.Listener) {
+		t.Helper()
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the listener was left open: %v", err)
+		}
+	}
 	cfg := testConfig(t)
-	s := start(t, cfg)
-	_, port, err := net.SplitHostPort(s.Address())
+	cfg.Listener = listen()
+	s, err := Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := testConfig(t)
-	if second.Port, err = strconv.Atoi(port); err != nil {
-		t.Fatal(err)
+	if want := cfg.Listener.Addr().String(); s.Address() != want {
+		t.Errorf("it serves at %s, and should at %s", s.Address(), want)
 	}
-	if err := startError(t, second); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), port) {
-		t.Errorf("want EADDRINUSE, got %v", err)
+	stop(t, s)
+	closed(cfg.Listener)
+
+	bad := testConfig(t)
+	bad.Listener, bad.DataDir = listen(), ""
+	if err := startError(t, bad); err == nil {
+		t.Error("it starts without a directory")
 	}
-	if _, err := os.Stat(second.storePath()); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the second one made a store: %v", err)
-	}
-	if _, err := client(t, s).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
-		t.Errorf("the first one was disturbed: %v", err)
-	}
+	closed(bad.Listener)
 }
 
 func TestBadConfig(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"DataDir":  func(c *Config) { c.DataDir = "" },
-		"port":     func(c *Config) { c.Port = 70000 },
 		"log":      func(c *Config) { c.Log = nil },
 		"EventTTL": func(c *Config) { c.EventTTL = time.Millisecond },
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -29,10 +30,11 @@ const (
 
 // composition is everything that a daemon consists of, made in order as its parts start.
 type composition struct {
-	cfg     Config
-	port    int
-	server  *controlplane.Server
-	metrics *limavm.Metrics
+	cfg Config
+	// listener is where the API is served.
+	listener net.Listener
+	server   *controlplane.Server
+	metrics  *limavm.Metrics
 	// registry tells who runs controllers.
 	registry *registry
 	changes  *limavm.Changes
@@ -73,7 +75,7 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 	inst := c.cfg.Instance
 	c.metrics = limavm.NewMetrics()
 	c.server, err = controlplane.Start(ctx, controlplane.Config{
-		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), Port: c.port,
+		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), Listener: c.listener,
 		DatastoreEndpoint: c.cfg.Settings.DatastoreEndpoint,
 		CRDs:              crds,
 		Admission:         []controlplane.Admission{c.admit},

@@ -66,13 +66,13 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if err := writeRecord(cfg.Instance, record); err != nil {
 		return err
 	}
-	port, err := choosePort(&cfg)
+	listener, err := listen(&cfg)
 	if err != nil {
 		return err
 	}
 	ctx, deafen := withRequests(ctx, cfg.Instance, record.Identity, cfg.Log)
 	defer deafen()
-	parts := &composition{cfg: cfg, port: port}
+	parts := &composition{cfg: cfg, listener: listener}
 	return runParts(ctx, cfg.Log, parts.list(), hooks{
 		ready: func() error { return announce(ctx, cfg, record, parts.server.Address()) },
 		why: func() reason {
@@ -123,14 +123,15 @@ func newRecord(cfg Config) (*Record, error) {
 	}, nil
 }
 
-// choosePort returns the port that the user asked for, whether it is free or not, or else the one of the last time, the
-// default, or the next free one after it; that is remembered.
-func choosePort(cfg *Config) (int, error) {
-	if cfg.Settings.SecurePort != 0 {
-		if err := free(cfg.Settings.SecurePort); err != nil {
-			return 0, fmt.Errorf("cannot serve on port %d: %w; choose another with --secure-port", cfg.Settings.SecurePort, err)
+// listen takes the port that the user asked for or, if that was none, the one of the last time, the default, or the next free one
+// after it; that is remembered.
+func listen(cfg *Config) (net.Listener, error) {
+	if port := cfg.Settings.SecurePort; port != 0 {
+		listener, err := listenOn(port)
+		if err != nil {
+			return nil, fmt.Errorf("cannot serve on port %d: %w; choose another with --secure-port", port, err)
 		}
-		return cfg.Settings.SecurePort, nil
+		return listener, nil
 	}
 	first := cfg.Instance.DefaultPort()
 	candidates := []int{cfg.Settings.LastPort}
@@ -138,26 +139,27 @@ func choosePort(cfg *Config) (int, error) {
 		candidates = append(candidates, first+i)
 	}
 	for _, port := range candidates {
-		if port == 0 || free(port) != nil {
+		if port == 0 {
 			continue
 		}
-		return port, remember(cfg.Instance, port)
+		if listener, err := listenOn(port); err == nil {
+			if err := remember(cfg.Instance, port); err != nil {
+				return nil, errors.Join(err, listener.Close())
+			}
+			return listener, nil
+		}
 	}
-	return 0, fmt.Errorf("cannot serve: the ports %d to %d are all taken; choose one with --secure-port", first, first+portsToTry-1)
+	return nil, fmt.Errorf("cannot serve: the ports %d to %d are all taken; choose one with --secure-port", first, first+portsToTry-1)
 }
 
-// free tells why nobody can listen on a port. Between this and the listening of the API somebody else may take it; then the
-// API tells.
-func free(port int) error {
+// listenOn listens on the loopback interface. Its errors leave out what the user knows.
+func listenOn(port int) (net.Listener, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		var call *os.SyscallError
-		if errors.As(err, &call) && !errors.Is(err, syscall.EACCES) {
-			return call.Err
-		}
-		return err
+	var call *os.SyscallError
+	if errors.As(err, &call) && !errors.Is(err, syscall.EACCES) {
+		return nil, call.Err
 	}
-	return listener.Close()
+	return listener, err
 }
 
 // remember saves the port in the settings as they are on disk: those of this session may be overridden by flags.
