@@ -42,7 +42,7 @@ func (a *app) createCommand() *cobra.Command {
 		Use: "create NAME [TEMPLATE]", Short: "Make a VM from a template",
 		Long: "Make a VM from a template: the name of a ConfigMap, a file, a URL, \"-\" for stdin, or one of those built in:\n" +
 			"template:" + strings.Join(template.Builtin(), ", template:") + ".",
-		Example: "  rdd limavm create dev template:debian --cpus 4 --memory 8GiB --start\n" +
+		Example: "  rdd limavm create dev template:debian --cpus 2 --memory 8GiB --start\n" +
 			"  rdd limavm create dev ./dev.yaml --set '.ssh.forwardAgent = true'",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 2 {

@@ -8,12 +8,15 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/login"
 )
 
 func (a *app) svcDeleteCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "delete", Short: "Stop everything, then remove all files of this instance, VMs and their data included", Args: cobra.NoArgs,
+		Long: "Stop everything, then remove all files of this instance, VMs and their data included. What \"rdd svc install\" has\n" +
+			"installed is uninstalled.",
 		Example: "  rdd --instance=scratch svc delete",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			inst, err := a.instance()
@@ -26,6 +29,12 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 			cfg, err := a.driverConfig(inst)
 			if err != nil {
 				return err
+			}
+			// What no plan can be made for was never installed.
+			if _, plan, err := a.loginPlan(); err == nil {
+				if _, err := login.Uninstall(cmd.Context(), plan); err != nil {
+					a.note("%s", describe(err)) // its files are gone all the same, so it starts nothing
+				}
 			}
 			if err := daemon.Remove(cmd.Context(), cfg); err != nil {
 				return err

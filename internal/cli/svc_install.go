@@ -98,7 +98,7 @@ func (a *app) loginPlan() (instance.Instance, login.Plan, error) {
 	}
 	spec := login.Spec{
 		Instance: inst.Name, Executable: a.Executable, Home: a.env.directories.Home, ConfigHome: a.env.configHome,
-		Log: inst.StderrLog(), Environ: a.env.lasting,
+		Stdout: inst.StdoutLog(), Stderr: inst.StderrLog(), Environ: a.env.lasting,
 	}
 	if !filepath.IsAbs(spec.ConfigHome) {
 		spec.ConfigHome = filepath.Join(spec.Home, ".config")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 func (a *app) svcServeCommand() *cobra.Command {
-	var launched bool
+	var launched, keepVMs bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the control plane in the foreground: for systemd, launchd and debugging", Args: cobra.NoArgs,
 		Example: "  rdd --log-level=debug svc serve",
@@ -24,7 +25,7 @@ func (a *app) svcServeCommand() *cobra.Command {
 				}
 				announcer = daemon.NewAnnouncer(pipe)
 			}
-			err := a.serve(cmd, announcer)
+			err := a.serve(cmd, announcer, keepVMs)
 			if err != nil {
 				announcer.Failed(err)
 			}
@@ -32,6 +33,7 @@ func (a *app) svcServeCommand() *cobra.Command {
 		},
 	}
 	settingsFlags(cmd)
+	cmd.Flags().BoolVar(&keepVMs, "keep-vms", false, "leave the VMs running when a signal ends the control plane, for the next one to take over")
 	cmd.Flags().BoolVar(&launched, "launched", false, "tell the process that launched this one how the start goes")
 	_ = cmd.Flags().MarkHidden("launched")
 	return cmd
@@ -54,7 +56,7 @@ func inheritedPipe() (*os.File, error) {
 	return file, nil
 }
 
-func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
+func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer, keepVMs bool) error {
 	inst, err := a.instance()
 	if err != nil {
 		return err
@@ -72,15 +74,27 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer) error {
 		return err
 	}
 	out, logs := a.Stderr, (*daemon.Logs)(nil)
-	if announcer != nil {
+	if goesTo(inst.StderrLog(), a.Stderr) {
 		logs = daemon.NewLogs(inst, a.Stderr, a.env.keepLogs)
 		out = logs
 	}
 	return daemon.Serve(cmd.Context(), daemon.Config{
-		Instance: inst, Settings: settings, Session: sessionFlags(cmd), Version: a.Version, Executable: a.Executable, Agents: a.Agents,
+		Instance: inst, Settings: settings, Session: sessionFlags(cmd), KeepVMs: keepVMs,
+		Version: a.Version, Executable: a.Executable, Agents: a.Agents,
 		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
 		Log:      daemon.NewLogger(out, level),
 		Logs:     logs,
 		Announce: announcer,
 	})
+}
+
+// goesTo tells whether what is written goes to the file of that name.
+func goesTo(name string, to io.Writer) bool {
+	file, ok := isFile(to)
+	if !ok {
+		return false
+	}
+	written, err1 := file.Stat()
+	named, err2 := os.Stat(name)
+	return err1 == nil && err2 == nil && os.SameFile(written, named)
 }

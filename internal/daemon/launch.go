@@ -21,6 +21,8 @@ type Launching struct {
 	Environ    []string
 	// NoWait returns as soon as the process has been started.
 	NoWait bool
+	// Service has the system start the daemon, and tells whether it does; nil where it never does. It is not asked with NoWait.
+	Service func(ctx context.Context) bool
 }
 
 // pollRecord is how often the record of a daemon that somebody else launched is read, until that daemon is ready.
@@ -46,7 +48,12 @@ func Launch(ctx context.Context, l Launching) (record *Record, launched bool, er
 	if err := MakeDirs(l.Instance); err != nil {
 		return nil, false, err
 	}
-	heard, err := spawn(ctx, l)
+	if l.Service != nil && !l.NoWait && l.Service(ctx) {
+		if record, err = awaitReady(ctx, l.Instance); err == nil || ctx.Err() != nil {
+			return record, true, err
+		}
+	}
+	heard, err := spawn(ctx, l) // also where the system's attempt failed: this one tells why
 	if err != nil || l.NoWait {
 		return nil, err == nil, err
 	}

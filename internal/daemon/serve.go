@@ -25,6 +25,8 @@ type Config struct {
 	Settings Settings
 	// Session are the flags that Settings owe to this session, for a restart that keeps them.
 	Session []string
+	// KeepVMs leaves the VMs to the next daemon when ctx is done and nobody has said how it is to end: a signal says nothing.
+	KeepVMs bool
 	Version string
 	// Executable is rdd itself.
 	Executable string
@@ -38,7 +40,8 @@ type Config struct {
 	Announce *Announcer
 }
 
-// Serve runs the daemon until ctx is done, which is a request to shut down the VMs and then all else, or until a part fails.
+// Serve runs the daemon until ctx is done, which is a request to shut down the VMs (unless they are kept) and then all else, or
+// until a part fails.
 // It returns an error that is ErrRunning where another daemon serves the instance.
 func Serve(ctx context.Context, cfg Config) (err error) {
 	collector.Usual()
@@ -76,7 +79,11 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	return runParts(ctx, cfg.Log, parts.list(), hooks{
 		ready: func() error { return announce(ctx, cfg, record, parts.server.Address()) },
 		why: func() reason {
-			if r := readRequest(cfg.Instance, record.Identity); r != nil && r.KeepVMs {
+			keep := cfg.KeepVMs
+			if r := readRequest(cfg.Instance, record.Identity); r != nil {
+				keep = r.KeepVMs
+			}
+			if keep {
 				return handover
 			}
 			return asked

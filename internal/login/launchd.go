@@ -41,8 +41,10 @@ const agentPlist = `<?xml version="1.0" encoding="UTF-8"?>
 	<integer>110</integer>
 	<key>ProcessType</key>
 	<string>Interactive</string>
+	<key>StandardOutPath</key>
+	<string>{{text .Stdout}}</string>
 	<key>StandardErrorPath</key>
-	<string>{{text .Log}}</string>
+	<string>{{text .Stderr}}</string>
 </dict>
 </plist>
 `
@@ -54,9 +56,12 @@ func Launchd(spec Spec, uid int) (Plan, error) {
 		return Plan{}, err
 	}
 	path := filepath.Join(spec.Home, "Library", "LaunchAgents", label(spec.Instance)+".plist")
+	session := "gui/" + strconv.Itoa(uid)
 	return Plan{
-		Files:  []File{{path, content}},
-		Enable: [][]string{{"launchctl", "bootstrap", "gui/" + strconv.Itoa(uid), path}},
+		Files:   []File{{path, content}},
+		Enable:  [][]string{{"launchctl", "bootstrap", session, path}},
+		Start:   [][]string{{"launchctl", "kickstart", session + "/" + label(spec.Instance)}},
+		program: "<string>" + escapeXML(spec.Executable) + "</string>",
 	}, nil
 }
 

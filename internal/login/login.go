@@ -30,8 +30,8 @@ type Spec struct {
 	Executable string
 	// Home is the user's home directory, ConfigHome where the user's configuration is (~/.config).
 	Home, ConfigHome string
-	// Log is where the output goes where the system keeps none.
-	Log string
+	// Stdout and Stderr are the files that the output goes to.
+	Stdout, Stderr string
 	// Environ are the variables that the control plane is to have, "KEY=value", because its directories and programs depend on
 	// them: a session that begins has not what a shell's start files set.
 	Environ []string
@@ -49,6 +49,11 @@ type Plan struct {
 	// Enable are the commands that make the system notice the files, and start the control plane; Disable those that have it
 	// forget about them, before they are removed. What runs goes on.
 	Enable, Disable [][]string
+	// Start are the commands that start the control plane as at a login; none where nothing would come of it but what happens
+	// without: it belongs to nobody.
+	Start [][]string
+	// program is how the first file names the program that it starts.
+	program string
 }
 
 // Install carries a plan out. Run again, it replaces what was there.
@@ -89,6 +94,24 @@ func Uninstall(ctx context.Context, plan Plan) (was bool, err error) {
 		}
 	}
 	return true, errors.Join(errs...)
+}
+
+// Start has the system start the control plane, and tells whether it does: not where the plan was never carried out, where it was
+// for another program than this plan's, or where the system does not answer.
+func Start(ctx context.Context, plan Plan) bool {
+	if len(plan.Start) == 0 {
+		return false
+	}
+	content, err := os.ReadFile(plan.Files[0].Path)
+	if err != nil || !bytes.Contains(content, []byte(plan.program)) {
+		return false
+	}
+	for _, command := range plan.Start {
+		if run(ctx, command) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Describe shows what Install would do.

@@ -17,7 +17,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func nasty() Spec {
 	return Spec{
 		Instance: "dev-3", Executable: "/opt/100% mine & <yours>/$rdd", Home: "/home/ada", ConfigHome: "/home/ada/.config",
-		Log: "/home/ada/Library/Logs/rdd-dev-3/rdd.stderr.log", Environ: []string{"PATH=/opt/bin:/usr/bin", `RDD_LOG_DIR=/var/a b\c`},
+		Stdout: "/home/ada/100% logs/rdd.stdout.log", Stderr: "/home/ada/100% logs/rdd.stderr.log",
+		Environ: []string{"PATH=/opt/bin:/usr/bin", `RDD_LOG_DIR=/var/a b\c`},
 	}
 }
 
@@ -97,6 +98,48 @@ func TestInstall(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "systemd", "user", "*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+func TestStart(t *testing.T) {
+	dir := t.TempDir()
+	trace := filepath.Join(dir, "trace")
+	spec := nasty()
+	spec.ConfigHome, spec.Home = dir, dir
+	moved := spec
+	moved.Executable = "/opt/rdd"
+	for name, plan := range plans(t, spec) {
+		if name == "task" {
+			if Start(t.Context(), plan) {
+				t.Error("a task is started, which does no more than is done without")
+			}
+			continue
+		}
+		plan.Enable, plan.Start = nil, [][]string{{"sh", "-c", "echo " + name + " >> " + trace}}
+		if Start(t.Context(), plan) {
+			t.Errorf("%s starts what was not installed", name)
+		}
+		if err := Install(t.Context(), plan); err != nil {
+			t.Fatal(err)
+		}
+		if !Start(t.Context(), plan) {
+			t.Errorf("%s does not start what was installed", name)
+		}
+		other := plans(t, moved)[name]
+		other.Start = plan.Start
+		if Start(t.Context(), other) {
+			t.Errorf("%s starts another program than this", name)
+		}
+		if said, err := os.ReadFile(trace); err != nil || string(said) != name+"\n" {
+			t.Errorf("%s: commands: %q, %v", name, said, err)
+		}
+		if err := os.Remove(trace); err != nil {
+			t.Error(err)
+		}
+		plan.Start = [][]string{{"false"}}
+		if Start(t.Context(), plan) {
+			t.Errorf("%s: a system that does not answer starts something", name)
+		}
 	}
 }
 

@@ -8,17 +8,19 @@ import (
 )
 
 // The control plane is ended and started without its VMs, and systemd kills none of their processes although they are in its
-// control group. Those that stay when the session ends are shut down by the second unit: it starts after the first, so that it is
-// stopped before it.
+// control group. It has no ExecStop: systemd runs that also when the control plane ends by itself, as in "rdd svc restart", and
+// would stop the new one. VMs that stay when the session ends are shut down by the second unit: it starts after the first, so that
+// it is stopped before it.
 const (
 	controlPlaneUnit = `[Unit]
 Description=Control plane of rdd instance {{.Instance}}
 
 [Service]
-Type=exec
+Type=notify
 {{range .Environ}}Environment={{quote .}}
-{{end}}ExecStart={{program .Executable}} --instance={{.Instance}} svc serve
-ExecStop={{program .Executable}} --instance={{.Instance}} svc stop --keep-vms
+{{end}}ExecStart={{program .Executable}} --instance={{.Instance}} svc serve --keep-vms
+StandardOutput=append:{{file .Stdout}}
+StandardError=append:{{file .Stderr}}
 KillMode=process
 TimeoutStopSec=60
 Restart=on-failure
@@ -50,8 +52,8 @@ func Systemd(spec Spec) (Plan, error) {
 		return Plan{}, fmt.Errorf("systemd takes no program whose path has quotes, backslashes, *, ? or [: move %s", spec.Executable)
 	}
 	quote := template.FuncMap{"quote": quoteSystemd, "program": func(path string) string {
-		return `"` + strings.ReplaceAll(path, "%", "%%") + `"` // no variables there
-	}}
+		return `"` + escapePercent(path) + `"` // no variables there
+	}, "file": escapePercent}
 	dir := filepath.Join(spec.ConfigHome, "systemd", "user")
 	units := []string{"rdd-" + spec.Instance + ".service", "rdd-" + spec.Instance + "-vms.service"}
 	var plan Plan
@@ -65,6 +67,8 @@ func Systemd(spec Spec) (Plan, error) {
 	systemctl := func(words ...string) []string { return append([]string{"systemctl", "--user"}, words...) }
 	plan.Enable = [][]string{systemctl("daemon-reload"), systemctl(append([]string{"enable", "--now"}, units...)...)}
 	plan.Disable = [][]string{systemctl(append([]string{"disable"}, units...)...)}
+	plan.Start = [][]string{systemctl(append([]string{"start"}, units...)...)}
+	plan.program = `ExecStart="` + escapePercent(spec.Executable) + `" `
 	return plan, nil
 }
 
@@ -72,3 +76,5 @@ func Systemd(spec Spec) (Plan, error) {
 func quoteSystemd(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "\n", `\n`).Replace(text) + `"`
 }
+
+func escapePercent(text string) string { return strings.ReplaceAll(text, "%", "%%") }

@@ -40,7 +40,7 @@ var story = []step{
 	{types: "rdd svc config --rotate > ~/.kube/rdd"},
 	{types: "rdd svc logs"},
 
-	{types: "rdd limavm create dev template:debian --cpus 4 --memory 8GiB --start", says: `VM "dev" is running`},
+	{types: "rdd limavm create dev template:debian --cpus 2 --memory 8GiB --start", says: `VM "dev" is running`},
 	{types: "rdd ctl get limavm", says: "Running"},
 	{types: "rdd ctl wait limavm/dev --for=condition=Running --timeout=5m", says: "condition met"},
 	{types: "rdd ctl wait-condition limavm/dev Running", says: "Running"},
