@@ -10,10 +10,13 @@ import (
 // The control plane is ended and started without its VMs, and systemd kills none of their processes although they are in its
 // control group. It has no ExecStop: systemd runs that also when the control plane ends by itself, as in "rdd svc restart", and
 // would stop the new one. VMs that stay when the session ends are shut down by the second unit: it starts after the first, so that
-// it is stopped before it.
+// it is stopped before it. The limit is that of a control plane that fails again and again: systemd's own, 5 starts in 10 s, is one
+// for people who restart it.
 const (
 	controlPlaneUnit = `[Unit]
 Description=Control plane of rdd instance {{.Instance}}
+StartLimitIntervalSec=60
+StartLimitBurst=20
 
 [Service]
 Type=notify
