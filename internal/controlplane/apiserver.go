@@ -34,6 +34,7 @@ type apiServer struct {
 	discovery *discoveryGroups
 	loopback  *loopback
 	drained   <-chan struct{} // closed when, while stopping, all requests and watches have ended
+	destroy   func()          // releases what RunWithContext does at its end, where that is never called
 }
 
 // newAPIServer assembles the server. It does not wait for the store.
@@ -91,7 +92,10 @@ func newAPIServer(cfg *Config, creds *credentials, listener net.Listener, s *sto
 
 	handler := http.Handler(server.Handler)
 	local.handler.Store(&handler)
-	return &apiServer{runnable: run, clients: cl, admission: chain, discovery: groups, loopback: local, drained: generic.DrainedNotify()}, nil
+	return &apiServer{
+		runnable: run, clients: cl, admission: chain, discovery: groups, loopback: local,
+		drained: generic.DrainedNotify(), destroy: server.Destroy,
+	}, nil
 }
 
 func genericConfig(cfg *Config, creds *credentials, listener net.Listener, s *store, local *loopback, cl *clients, tokens *tokens) (*genericapiserver.Config, error) {

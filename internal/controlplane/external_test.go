@@ -105,8 +105,10 @@ func TestExternalEtcd(t *testing.T) {
 func TestExternalEtcdThatDoesNotAnswer(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.DatastoreEndpoint = "http://127.0.0.1:1"
+	before := goroutines(t)
 	err := startError(t, cfg)
 	if !strings.Contains(err.Error(), cfg.DatastoreEndpoint) || !strings.Contains(err.Error(), "does not answer") {
 		t.Error(err)
 	}
+	expectNoMore(t, before, "client-go/util/workqueue.") // of controllers that have never run: they alone can shut them down
 }

@@ -23,6 +23,7 @@ type Server struct {
 	listener *connections
 	store    *store
 	api      *apiServer
+	served   bool          // whether serve was called
 	up       chan struct{} // closed when Start is done
 
 	// The parts that run, in the order in which they end: controllers, informers, the API server.
@@ -147,6 +148,7 @@ func (s *Server) startInformers(ctx context.Context) error {
 
 // serve runs the server, for those outside too. Whatever ends it before Stop is a failure.
 func (s *Server) serve() {
+	s.served = true
 	ended := make(chan struct{})
 	s.serving.wg.Go(func() {
 		defer close(ended)
@@ -236,6 +238,9 @@ func (s *Server) stop(ctx context.Context) error {
 		}
 	}
 	if s.api != nil {
+		if !s.served {
+			s.api.destroy()
+		}
 		s.api.clients.informers.Shutdown()
 		s.api.clients.crdFactory.Shutdown()
 	}
