@@ -10,20 +10,19 @@ const (
 	// gcPercent lets the heap grow by half between collections, not double. Unlike a limit, it cannot make the collector run
 	// all the time when there is more to keep.
 	gcPercent = 50
-	// settleTime is how long after it became ready a daemon has stopped doing what only a start needs.
+	// settleTime is how long after it became ready a daemon has taken its VMs over, and served the clients that waited for it.
 	settleTime = 10 * time.Second
 )
 
-// saveMemory keeps an idle daemon small: what its start has needed is given back once it is ready, and again
-// when the clients that waited for it have been served.
+// saveMemory keeps a daemon small that has settled, and gives back what its start has needed. Until then somebody waits for it, and
+// the collector has the patience that package collector gave it.
 func saveMemory(ctx context.Context) {
-	debug.SetGCPercent(gcPercent)
-	debug.FreeOSMemory()
 	go func() {
 		timer := time.NewTimer(settleTime)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+			debug.SetGCPercent(gcPercent)
 			debug.FreeOSMemory()
 		case <-ctx.Done():
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
@@ -84,6 +86,7 @@ func (m *many) start(ctx context.Context) error {
 		return err
 	}
 	config.QPS = -1 // it is the daemon that is measured
+	log.SetLogger(logr.Discard())
 	if m.plain, err = rest.HTTPClientFor(config); err != nil {
 		return err
 	}
