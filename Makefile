@@ -16,7 +16,7 @@ build: ## Build bin/rdd, stripped and without cgo, with the guest agent in it
 test: ## Everything that CI checks: lint, generated code, all platforms, all tests with -race
 	@scripts/test
 
-test-wine: ## The Windows tests of package process, under Wine: identities, handles, Job Objects
+test-wine: ## Windows tests under Wine: identities, handles, Job Objects, access lists
 	@scripts/test-wine
 
 race: ## Only the tests that need no VM, with -race
