@@ -7,6 +7,8 @@ import (
 )
 
 const (
+	// hastyPercent lets the heap grow to five times its size while somebody waits for VMs to be taken over.
+	hastyPercent = 400
 	// gcPercent lets the heap grow by half between collections, not double. Unlike a limit, it cannot make the collector run
 	// all the time when there is more to keep.
 	gcPercent = 50
@@ -14,9 +16,9 @@ const (
 	settleTime = 10 * time.Second
 )
 
-// saveMemory keeps a daemon small that has settled, and gives back what its start has needed. Until then somebody waits for it, and
-// the collector has the patience that package collector gave it.
+// saveMemory is called when the daemon is ready. It keeps the daemon small once it has settled.
 func saveMemory(ctx context.Context) {
+	debug.SetGCPercent(hastyPercent)
 	go func() {
 		timer := time.NewTimer(settleTime)
 		defer timer.Stop()

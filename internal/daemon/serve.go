@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/collector"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -43,6 +44,7 @@ type Config struct {
 // until a part fails.
 // It returns an error that is ErrRunning where another daemon serves the instance.
 func Serve(ctx context.Context, cfg Config) (err error) {
+	collector.Usual()
 	if err := MakeDirs(cfg.Instance); err != nil {
 		return err
 	}
