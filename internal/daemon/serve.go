@@ -41,8 +41,7 @@ type Config struct {
 }
 
 // Serve runs the daemon until ctx is done, which is a request to shut down the VMs (unless they are kept) and then all else, or
-// until a part fails.
-// It returns an error that is ErrRunning where another daemon serves the instance.
+// until a part fails. It returns an error that is ErrRunning where another daemon serves the instance.
 func Serve(ctx context.Context, cfg Config) (err error) {
 	collector.Usual()
 	if err := MakeDirs(cfg.Instance); err != nil {
@@ -73,6 +72,7 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = listener.Close() }() // the control plane does, where it comes to that
 	ctx, deafen := withRequests(ctx, cfg.Instance, record.Identity, cfg.Log)
 	defer deafen()
 	parts := &composition{cfg: cfg, listener: listener}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"net"
 	"path/filepath"
 	"testing"
@@ -85,4 +86,39 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	if got := string(message[:n]); err != nil || got != "READY=1\n" {
 		t.Errorf("it was told %q, %v", got, err)
 	}
+}
+
+// TestTheSystemStartsTheDaemon where it is installed to, and the command itself where nothing comes of that. It fails when Launch does
+// not ask, when it asks for a daemon that runs, and when it takes the system's word for it.
+func TestTheSystemStartsTheDaemon(t *testing.T) {
+	t.Parallel()
+	s := newBuiltSite(t, buildDaemon)
+	direct := daemon.Launching{Instance: s.cfg.Instance, Executable: s.program, Args: s.args, Environ: s.cfg.Environ, NoWait: true}
+	asked := 0
+	through := direct
+	through.Executable, through.NoWait = "/no/such/program", false
+	through.Service = func(ctx context.Context) bool {
+		asked++
+		_, launched, err := daemon.Launch(ctx, direct)
+		s.must(err)
+		return launched
+	}
+	for _, first := range []bool{true, false} {
+		record, launched, err := daemon.Launch(t.Context(), through)
+		if err != nil || launched != first || !record.Serves() || asked != 1 {
+			t.Fatalf("launched %t, asked %d times: %+v, %v", launched, asked, record, err)
+		}
+	}
+	stop := func() {
+		if was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience}); !was || err != nil {
+			t.Errorf("Stop: %t, %v", was, err)
+		}
+	}
+	stop()
+	through.Executable, through.Service = s.program, func(context.Context) bool { return true }
+	record, launched, err := daemon.Launch(t.Context(), through)
+	if err != nil || !launched || !record.Serves() {
+		t.Fatalf("launched %t: %+v, %v", launched, record, err)
+	}
+	stop()
 }
