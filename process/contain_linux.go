@@ -21,7 +21,7 @@ const markFloor = 1 << 62
 
 func limitOf(mark string) (uint64, error) {
 	token, err := hex.DecodeString(mark)
-	if err != nil || len(token) < 8 {
+	if err != nil || len(token) < minMark {
 		return 0, errors.New("the mark is malformed")
 	}
 	return markFloor | binary.BigEndian.Uint64(token)>>2, nil

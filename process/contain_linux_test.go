@@ -1,6 +1,7 @@
 package process
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -35,6 +36,32 @@ func TestTheMarkIsEnough(t *testing.T) {
 	if !alive(t, neighbour.Identity()) {
 		t.Error("a neighbour was killed")
 	}
+}
+
+// A ledger of a newer build tells the head and the mark at least, by which the others are found when the head is dead.
+func TestALedgerOfAnotherVersionIsEnough(t *testing.T) {
+	ledger := filepath.Join(t.TempDir(), "ledger")
+	head := perform(t, "head", ledger, "session", "orphan")
+	head.expect(3)
+	if err := head.open().Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-head.Done()
+	content, err := os.ReadFile(ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ledger, bytes.Replace(content, []byte(`"version":1`), []byte(`"version":2`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	family, err := ReadFamily(ledger)
+	if !errors.Is(err, ErrDamaged) || family == nil || family.Head != head.Identity() {
+		t.Fatalf("read as %+v (%v)", family, err)
+	}
+	if err := family.Kill(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	head.expectGone()
 }
 
 // Where there is no mark, the ledger is enough for those that it holds.

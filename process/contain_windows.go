@@ -113,6 +113,3 @@ func reapAdopted(int, func(Identity) bool) {}
 
 // childEnds never sends: Windows does not tell.
 func childEnds() (<-chan os.Signal, func()) { return nil, func() {} }
-
-// syncDir has nothing to do: NTFS journals renames.
-func syncDir(string) error { return nil }

@@ -103,7 +103,8 @@ func checkLeftovers(path string) error {
 }
 
 // Look finds the living descendants of the head that were started after Contain, and returns when all of them are in the
-// ledger. It is cheap: its cost is that of the head's own descendants.
+// ledger. On Linux it costs what the head's own descendants do; on macOS and Windows it looks through the processes of the
+// user, or of the machine, too.
 func (c *Container) Look() ([]Info, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +135,7 @@ func (c *Container) Look() ([]Info, error) {
 	}
 	c.members = alive
 	if c.ledger.full() {
-		_ = c.ledger.rewrite(c.entries()) // or at the next look: it is for tidiness
+		_ = c.ledger.rewrite(c.entries()) // or at a later look: it is for tidiness
 	}
 	return infos, nil
 }
@@ -174,7 +175,8 @@ const (
 )
 
 // Track looks again and again until ctx is done: at once, soon after a child has ended or trigger has sent (which may be
-// nil), and of itself after a pause that grows from 50 ms to 10 s while there is nothing new. It returns the first error.
+// nil), and of itself after a pause that grows from 50 ms to 10 s while there is nothing new. It returns the first error,
+// and may be called again then: what could not be written is written then.
 // It makes the ledger complete for those who read it; nobody is lost on Linux and Windows if it is late.
 func (c *Container) Track(ctx context.Context, trigger <-chan struct{}) error {
 	ended, stop := childEnds()

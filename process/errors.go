@@ -9,7 +9,7 @@ import (
 // ErrGone says that the process has ended. A zombie has ended: it only waits for its parent to notice.
 var ErrGone = errors.New("the process is gone")
 
-// ErrDamaged says that a ledger cannot be understood, so that nothing is known of the family.
+// ErrDamaged says that a ledger cannot be understood, so that little or nothing is known of the family.
 var ErrDamaged = errors.New("the ledger is damaged")
 
 // StrangerError says that the PID of the process that was asked for is worn by another process now, so that the one that was

@@ -19,14 +19,15 @@ type Family struct {
 	before []Identity // descendants of the head that are no members: they were there before Contain
 }
 
-// ReadFamily reads the ledger that a head has kept at path. The error matches fs.ErrNotExist if there is none,
-// and ErrDamaged if nothing can be learnt from it.
+// ReadFamily reads the ledger that a head has kept at path. The error matches fs.ErrNotExist if there is none, and ErrDamaged
+// if it is damaged or of another version. Then the family is what could be learnt all the same, or nil. It may be ended once
+// its head is gone: while the head lives, its members cannot be told from what was there before.
 func ReadFamily(path string) (*Family, error) {
 	h, known, err := readLedger(path)
-	if err != nil {
+	if h.Head.IsZero() {
 		return nil, err
 	}
-	return &Family{Head: h.Head, Known: known, mark: h.Mark, before: h.before}, nil
+	return &Family{Head: h.Head, Known: known, mark: h.Mark, before: h.before}, err
 }
 
 // Members returns all members that are alive, the head first if it is one of them.

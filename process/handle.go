@@ -47,11 +47,10 @@ func (h *Handle) Alive() bool {
 	}
 	// The handle is closed: look again, rather than claim a death that nobody saw.
 	again, err := Open(h.id)
-	if err != nil {
-		return false
+	if err == nil {
+		_ = again.Close()
 	}
-	_ = again.Close()
-	return true
+	return !errors.Is(err, ErrGone)
 }
 
 // Wait returns nil when the process has ended, or an error when ctx is done or the handle is closed before that.

@@ -37,6 +37,20 @@ func (id Identity) String() string {
 // IsZero tells whether id names no process.
 func (id Identity) IsZero() bool { return id == Identity{} }
 
+// OfEarlierBoot tells whether the process belonged to an earlier boot of the machine, so that it has not ended by itself. Windows
+// has no name for a boot: there a boot may go unnoticed whose clock was behind, or one after which Windows came back from the
+// image of its kernel (fast startup).
+func (id Identity) OfEarlierBoot() (bool, error) {
+	if id.IsZero() {
+		return false, nil
+	}
+	earlier, err := ofEarlierBoot(id)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell which boot process %v is of: %w", id, err)
+	}
+	return earlier, nil
+}
+
 // Info describes a process for people.
 type Info struct {
 	Identity

@@ -26,6 +26,20 @@ func TestSelf(t *testing.T) {
 	}
 }
 
+func TestOfEarlierBoot(t *testing.T) {
+	self, err := Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := self
+	other.BootID, other.StartTime = other.BootID+"x", 1 // Windows goes by the second, the others by the first
+	for id, want := range map[Identity]bool{{}: false, self: false, other: true} {
+		if earlier, err := id.OfEarlierBoot(); err != nil || earlier != want {
+			t.Errorf("%+v is said to be of an earlier boot: %v (%v)", id, earlier, err)
+		}
+	}
+}
+
 func TestKillSelf(t *testing.T) {
 	child := perform(t, "suicide")
 	<-child.Done()

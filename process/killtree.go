@@ -62,8 +62,14 @@ func newHunt(root Identity) (*hunt, error) {
 func (h *hunt) run(ctx context.Context) error {
 	defer h.release()
 	var errs []error
-	for {
-		errs = append(errs, h.gather(ctx))
+	for tries := 1; ; {
+		err := h.gather(ctx)
+		if err != nil && tries < gatherTries && ctx.Err() == nil {
+			tries++ // nobody is lost as long as nobody is killed
+			<-time.After(gatherPause)
+			continue
+		}
+		errs = append(errs, err) // children of those that are killed now may stay unknown, whatever the next round sees
 		below := slices.DeleteFunc(slices.Clone(h.order), func(id Identity) bool { return id == h.root || id == h.self })
 		if len(below) == 0 || ctx.Err() != nil {
 			break
@@ -87,6 +93,12 @@ func (h *hunt) run(ctx context.Context) error {
 // patience bounds the wait for processes to have really halted, which takes moments unless the machine is overloaded: one
 // that hangs in the kernel halts only afterwards, but neither does it fork.
 const patience = 10 * time.Second
+
+// A look may fail for a moment, as from a lack of descriptors. It is tried again so often before those that were found are killed.
+const (
+	gatherTries = 10
+	gatherPause = 50 * time.Millisecond
+)
 
 // gather catches the root, the seeds and all their descendants, until a look at all of them, halted, brings no news.
 func (h *hunt) gather(ctx context.Context) error {

@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,9 +17,9 @@ import (
 type ledger struct {
 	path    string
 	header  header
-	file    *os.File
-	entries int  // in the file
-	torn    bool // the last line may lack its end
+	file    *os.File // nil when it could not be opened again
+	entries int      // in the file
+	torn    bool     // the last line may lack its end
 }
 
 const (
@@ -26,6 +27,7 @@ const (
 	maxLine       = 4 << 10  // bytes; longer ones are not ours
 	maxLedger     = 16 << 20 // bytes that are read
 	maxEntries    = 1000     // in the file, before it is rewritten without the dead
+	minMark       = 8        // bytes of a mark, which is written in hexadecimal digits
 )
 
 type header struct {
@@ -60,8 +62,11 @@ func (l *ledger) add(entries []entry) error {
 	if l.torn {
 		text = append([]byte("\n"), text...)
 	}
-	_, err := l.file.Write(text)
-	l.torn = err != nil
+	err := l.open()
+	if err == nil {
+		_, err = l.file.Write(text)
+		l.torn = err != nil
+	}
 	if err == nil {
 		err = l.file.Sync()
 	}
@@ -78,16 +83,28 @@ func (l *ledger) full() bool { return l.entries >= maxEntries }
 func (l *ledger) rewrite(entries []entry) error {
 	if l.file != nil {
 		_ = l.file.Close() // Windows replaces no open file
+		l.file = nil
 	}
 	err := replace(l.path, lines(&l.header, entries))
 	if err == nil {
 		l.entries, l.torn = len(entries), false
 	}
-	var missing error
-	if l.file, missing = os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0); missing == nil && err == nil {
+	if err = errors.Join(err, l.open()); err != nil {
+		return fmt.Errorf("cannot write the ledger: %w", err)
+	}
+	return nil
+}
+
+// open opens the file unless it is open. A lack of descriptors passes.
+func (l *ledger) open() error {
+	if l.file != nil {
 		return nil
 	}
-	return fmt.Errorf("cannot write the ledger: %w", errors.Join(err, missing))
+	file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		l.file = file
+	}
+	return err
 }
 
 func (l *ledger) close() error { return l.file.Close() }
@@ -116,11 +133,12 @@ func readLedger(path string) (header, []Identity, error) {
 	defer f.Close()
 	h, known, err := parseLedger(io.LimitReader(f, maxLedger))
 	if err != nil {
-		return header{}, nil, fmt.Errorf("cannot read the ledger %s: %w", path, err)
+		err = fmt.Errorf("cannot read the ledger %s: %w", path, err)
 	}
-	return h, known, nil
+	return h, known, err
 }
 
+// parseLedger returns what it could read with ErrDamaged, too, if that names a head.
 func parseLedger(r io.Reader) (h header, known []Identity, err error) {
 	in := bufio.NewReaderSize(r, maxLine)
 	first, err := nextLine(in)
@@ -130,13 +148,20 @@ func parseLedger(r io.Reader) (h header, known []Identity, err error) {
 	if err := json.Unmarshal(first, &h); err != nil {
 		return header{}, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if h.Version != ledgerVersion || h.Head.PID <= 0 {
-		return header{}, nil, fmt.Errorf("%w: unknown version %d, or no head", ErrDamaged, h.Version)
+	if h.Head.PID <= 0 {
+		return header{}, nil, fmt.Errorf("%w: no head", ErrDamaged)
+	}
+	if !isMark(h.Mark) {
+		h.Mark = ""
+		return h, nil, fmt.Errorf("%w: no proper mark", ErrDamaged)
+	}
+	if h.Version != ledgerVersion {
+		return h, nil, fmt.Errorf("%w: unknown version %d", ErrDamaged, h.Version)
 	}
 	for {
 		line, err := nextLine(in)
 		if errors.Is(err, io.EOF) && len(h.before) < h.Before {
-			return header{}, nil, fmt.Errorf("%w: %d early entries of %d", ErrDamaged, len(h.before), h.Before)
+			return h, known, fmt.Errorf("%w: %d early entries of %d", ErrDamaged, len(h.before), h.Before)
 		}
 		if errors.Is(err, io.EOF) {
 			return h, known, nil
@@ -153,6 +178,12 @@ func parseLedger(r io.Reader) (h header, known []Identity, err error) {
 			known = append(known, e.Identity)
 		}
 	}
+}
+
+// isMark tells a mark, or none, from what a damaged header has in its place.
+func isMark(mark string) bool {
+	token, err := hex.DecodeString(mark)
+	return err == nil && (len(token) == 0 || len(token) >= minMark)
 }
 
 // nextLine returns the next line that is not too long.

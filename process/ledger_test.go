@@ -26,7 +26,7 @@ func TestLedger(t *testing.T) {
 	if _, err := ReadFamily(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a ledger that is not there: %v", err)
 	}
-	want := header{Version: ledgerVersion, Head: Identity{PID: 7, StartTime: 8}, Mark: "m", Before: 1, before: []Identity{{PID: 9, StartTime: 9}}}
+	want := header{Version: ledgerVersion, Head: Identity{PID: 7, StartTime: 8}, Mark: "0123456789abcdef", Before: 1, before: []Identity{{PID: 9, StartTime: 9}}}
 	l, err := createLedger(path, want)
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +89,7 @@ func TestALedgerOfAnotherKindIsRefused(t *testing.T) {
 		"zeros":           strings.Repeat("\x00", 100),
 		"foreign":         "1234\n",
 		"another version": `{"version":2,"head":{"pid":1,"startTime":1}}` + "\n",
+		"bad mark":        `{"version":1,"head":{"pid":1,"startTime":1},"mark":"m"}` + "\n",
 		"headless":        `{"version":1}` + "\n",
 		"early one lost":  `{"version":1,"head":{"pid":1,"startTime":1},"before":1}` + "\n" + `{"pid":2,"startTime":2}` + "\n",
 	} {
@@ -125,5 +126,32 @@ func TestRecord(t *testing.T) {
 		if id, err := parseRecord([]byte(content)); err == nil {
 			t.Errorf("%q is read as %v", content, id)
 		}
+	}
+}
+
+// TestALedgerThatCannotBeOpenedGoesOnLater fails for good if a rewrite that fails leaves the ledger without a file.
+func TestALedgerThatCannotBeOpenedGoesOnLater(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "ledger")
+	want := header{Version: ledgerVersion, Head: Identity{PID: 7, StartTime: 8}}
+	l, err := createLedger(path, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, ids := testEntries(2)
+	l.path = filepath.Join(dir, "missing", "ledger")
+	if err := l.rewrite(entries); err == nil {
+		t.Fatal("a ledger was written into a directory that is missing")
+	}
+	if err := l.add(entries[:1]); err == nil {
+		t.Fatal("a ledger that is not open took an entry")
+	}
+	l.path = path
+	if err := l.add(entries); err != nil {
+		t.Fatal(err)
+	}
+	expectLedger(t, path, want, ids)
+	if err := l.close(); err != nil {
+		t.Fatal(err)
 	}
 }

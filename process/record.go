@@ -82,7 +82,7 @@ func replace(path string, content []byte) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(temp, path)
+		err = rename(temp, path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(temp))

@@ -154,6 +154,51 @@ func TestKillTreeLooksAgainWhenOneHasGone(t *testing.T) {
 	orphan.expectGone()
 }
 
+// A look that fails once is made again before anybody is killed, and the failure is not told. Fails if it is kept, or if the parent
+// is killed before its children were listed: then they have no parent to be found by.
+func TestKillTreeLooksAgainWhenALookFails(t *testing.T) {
+	parent := perform(t, "parent", "child", "session")
+	parent.expect(3)
+	self, err := Self() // the root has to be spared, or it would go last, after another look
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := newHunt(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.seeds = func() ([]Identity, error) { return []Identity{parent.Identity()}, nil }
+	failures := 2
+	h.newLister = func() (lister, error) {
+		if failures > 0 {
+			failures--
+			return nil, errors.New("no descriptors")
+		}
+		return newLister()
+	}
+	if err := h.run(deadline(t)); err != nil {
+		t.Error(err)
+	}
+	parent.expectGone()
+}
+
+// A look that keeps failing is told, and does not keep those from being killed that were found.
+func TestKillTreeTellsOfALookThatKeepsFailing(t *testing.T) {
+	parent := perform(t, "parent")
+	parent.expect(1)
+	h, err := newHunt(parent.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.seeds = func() ([]Identity, error) { return nil, nil }
+	blind := errors.New("no descriptors")
+	h.newLister = func() (lister, error) { return nil, blind }
+	if err := h.run(deadline(t)); !errors.Is(err, blind) {
+		t.Errorf("a hunt that saw nothing: %v", err)
+	}
+	parent.expectGone()
+}
+
 func TestKillTreeKillsEvenIfNobodyWaits(t *testing.T) {
 	parent := perform(t, "parent", "child", "session")
 	parent.expect(3)

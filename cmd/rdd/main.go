@@ -10,13 +10,14 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/cli"
 	"github.com/seed-192657fa/rdd/internal/hostagent"
+	_ "github.com/seed-192657fa/rdd/internal/late/controllermetrics"
+	_ "github.com/seed-192657fa/rdd/internal/late/groups"
+	_ "github.com/seed-192657fa/rdd/internal/late/metrics"
+	"github.com/seed-192657fa/rdd/internal/version"
 )
 
-// version is set by the linker.
-var version = "0.0.0-dev"
-
 func main() {
-	config, err := cli.OfProcess(version, hostagent.Commands())
+	config, err := cli.OfProcess(version.Current, hostagent.Commands())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)

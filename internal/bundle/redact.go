@@ -30,6 +30,13 @@ type pattern struct {
 // secretName matches names whose values are nobody's business.
 const secretName = `[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|client-key-data)[\w.-]*`
 
+// tokens are known by how they begin: GitHub's, GitLab's, Slack's, Amazon's, those of AI services, npm's and Docker's.
+const tokens = `\b(?:gh[opusr]_\w{16,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}\b` +
+	`|sk-[\w-]{24,}|npm_\w{30,}|dckr_pat_[\w-]{20,})`
+
+// word is what a shell takes for one, if it is no flag.
+const word = `("[^"\n]+"|'[^'\n]+'|[^\s"'-][^\s"']*)`
+
 // LooksSecret tells whether a name is that of a secret.
 func LooksSecret(name string) bool {
 	return regexp.MustCompile(`(?i)^` + secretName + `$`).MatchString(name)
@@ -40,6 +47,13 @@ func NewRedactor(values []string) *Redactor {
 	r := &Redactor{patterns: []pattern{
 		{regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----`), []byte(Removed)},
 		{regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]{5,}`), []byte(Removed)},
+		{regexp.MustCompile(tokens), []byte(Removed)},
+		{regexp.MustCompile(`(\bcurl\b[^\n]{0,300}?\s(?:-u|--user)[\s=]*["']?[^\s:"']+):[^\s"']+`), []byte("$1:" + Removed)},
+		{regexp.MustCompile(`(\b(?:docker|podman|nerdctl|buildah|skopeo|helm|oras)\b[^\n|;&]{0,100}\blogin\b[^\n|;&]{0,200}?\s-p[\s=]+|\bsshpass\s+-p\s*|\b(?:mysql|mariadb)\w*\b[^\n|;&]{0,200}?\s-p)` + word), []byte("${1}" + Removed)},
+		{regexp.MustCompile(`(\s--?password\s+)` + word), []byte("${1}" + Removed)},
+		{regexp.MustCompile(`(\b(?:echo|printf)\s[^\n|:]{0,100}):[^|\n]+(\|[^\n|]*\bchpasswd\b)`), []byte("$1:" + Removed + " $2")},
+		{regexp.MustCompile(`(\bchpasswd\b[^\n|:]{0,20}<<<[^\n|:]{0,100}):[^\s"']+`), []byte("$1:" + Removed)},
+		{regexp.MustCompile(`(\b(?:echo|printf)\s+)[^|\n]+(\|[^\n]*--password-stdin)`), []byte("${1}" + Removed + " $2")},
 		{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}`), []byte("$1 " + Removed)},
 		{regexp.MustCompile(`(\b[a-zA-Z][\w+.-]*://[^\s/:@"']*):[^\s/@"']+@`), []byte("$1:" + Removed + "@")},
 		{regexp.MustCompile(`(?i)("?\b` + secretName + `"?\s*[:=]\s*)("(?:[^"\\\n]|\\.)+"|'[^'\n]+'|[^\s"'{\[&;,|>][^\s,;&]*)`), []byte("${1}" + Removed)},

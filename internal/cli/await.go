@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,8 +24,30 @@ type waiting struct {
 func waitFlags(cmd *cobra.Command, timeout time.Duration) *waiting {
 	w := &waiting{}
 	cmd.Flags().BoolVar(&w.wait, "wait", true, "wait until it is done")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", timeout, "how long to wait; 0 means without limit")
+	w.timeout = timeout
+	cmd.Flags().Var((*timeLimit)(&w.timeout), "timeout", "how long to wait; 0 means without limit")
 	return w
+}
+
+// timeLimit is a flag's duration that is not negative.
+type timeLimit time.Duration
+
+func (l *timeLimit) String() string { return time.Duration(*l).String() }
+
+// Type is the word in the help.
+func (*timeLimit) Type() string { return "duration" }
+
+// Set parses the value of the flag.
+func (l *timeLimit) Set(value string) error {
+	parsed, err := time.ParseDuration(value)
+	if err != nil {
+		return err
+	}
+	if parsed < 0 {
+		return errors.New("it must not be negative; 0 means without limit")
+	}
+	*l = timeLimit(parsed)
+	return nil
 }
 
 // context ends when the time is up; the clock starts now.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/logging"
 )
 
 // Config is what the process was started with.
@@ -48,6 +49,7 @@ type app struct {
 
 // Main runs the command that cfg.Args ask for, and returns the exit code.
 func Main(ctx context.Context, cfg Config) int {
+	cfg.Environ = settle(cfg.Environ)
 	a := &app{Config: cfg, env: parseEnvironment(cfg.Environ)}
 	err := a.run(ctx)
 	if err == nil {
@@ -56,10 +58,14 @@ func Main(ctx context.Context, cfg Config) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted before it was known what became of it; \"rdd limavm list\" and \"rdd svc status\" show")
 	}
+	err = a.plainly(err)
 	if message := describe(err); message != "" {
 		fmt.Fprintln(cfg.Stderr, "Error: "+message)
 	}
-	return exitCode(err)
+	if code := exitCode(err); code != exitFailed || ctx.Err() == nil || is[*statusError](err) || is[*daemon.AskedError](err) {
+		return code
+	}
+	return exitInterrupted
 }
 
 // Commands returns the tree of commands for those who describe it; it is not for running.
@@ -76,6 +82,7 @@ func (a *app) run(ctx context.Context) error {
 		return usage(err)
 	}
 	root := a.root()
+	strict(root)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.parsed {
@@ -86,6 +93,13 @@ func (a *app) run(ctx context.Context) error {
 
 // takeGlobals takes the flags that come right after the program's name, ahead of commands like ctl whose flags are not ours.
 func (a *app) takeGlobals(args []string) ([]string, error) {
+	if last := len(args) - 1; last > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		rest, err := a.takeGlobals(args[1:last])
+		if err != nil {
+			return args, nil //nolint:nilerr // a value is being typed
+		}
+		return append(append(args[:1:1], rest...), args[last]), nil
+	}
 	a.instanceName, a.logLevel = a.env.instance, a.env.logLevel
 	globals := map[string]*string{"--instance": &a.instanceName, "--log-level": &a.logLevel}
 	for len(args) > 0 {
@@ -103,7 +117,7 @@ func (a *app) takeGlobals(args []string) ([]string, error) {
 		}
 		*target = value
 	}
-	_, err := daemon.ParseLevel(a.logLevel)
+	_, err := logging.ParseLevel(a.logLevel)
 	return args, err
 }
 
@@ -113,10 +127,13 @@ func (a *app) root() *cobra.Command {
 		Short: "Local virtual machines under a Kubernetes-style control plane",
 		Long: "Local virtual machines under a Kubernetes-style control plane.\n\n" +
 			"\"rdd up\" gets you a VM; \"rdd limavm shell\" gets you into it; \"rdd ctl\" is kubectl for it.",
-		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.parsed = true },
-		Args:             cobra.NoArgs,
-		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true, SilenceUsage: true, Version: a.Version,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.parsed = true
+			a.plainWarnings()
+		},
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
@@ -125,6 +142,9 @@ func (a *app) root() *cobra.Command {
 	// Parsed by takeGlobals; here for --help and completion only.
 	root.Flags().String("instance", "", "the rdd instance to talk to (default $RDD_INSTANCE, or \""+instance.DefaultName+"\"); right after \"rdd\"")
 	root.Flags().String("log-level", "", "fatal, error, warn, info, debug or trace (default $RDD_LOG_LEVEL, or warn); right after \"rdd\"")
+	root.Flags().Bool("version", false, "print the version of rdd")
+	root.SetVersionTemplate("rdd {{.Version}}\n")
+	root.SetFlagErrorFunc(misplaced)
 	root.AddGroup(&cobra.Group{ID: "vm", Title: "Virtual machines:"}, &cobra.Group{ID: "service", Title: "Control plane:"})
 	add(root, "vm", a.upCommand(), a.downCommand(), a.limavmCommand())
 	add(root, "service", a.svcCommand(), a.controllersCommand(), a.ctlCommand(), a.kubectlCommand())
@@ -154,21 +174,6 @@ func (a *app) note(format string, args ...any) {
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, format+"\n", args...)
 	}
-}
-
-// group makes a command that only holds others.
-func group(use, short string, aliases []string, commands ...*cobra.Command) *cobra.Command {
-	command := &cobra.Command{
-		Use: use, Short: short, Aliases: aliases,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(fmt.Errorf("unknown command %q for %q; see \"%s --help\"", args[0], cmd.CommandPath(), cmd.CommandPath()))
-			}
-			return usage(errors.New("a command is missing; see \"" + cmd.CommandPath() + " --help\""))
-		},
-	}
-	command.AddCommand(commands...)
-	return command
 }
 
 // isFile tells the file behind a stream, if there is one.

@@ -6,15 +6,22 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/template"
 )
 
@@ -53,15 +60,12 @@ func rdd(t *testing.T, home string, env []string, args ...string) (stdout, stder
 func TestGoldenOutput(t *testing.T) {
 	for name, args := range map[string][]string{
 		"version":              {"version"},
+		"version-flag":         {"--version"},
+		"version-json":         {"version", "-o", "json"},
 		"help":                 {"--help"},
 		"help-limavm":          {"limavm", "--help"},
 		"help-limavm-create":   {"vm", "create", "--help"},
 		"help-svc":             {"svc", "--help"},
-		"paths":                {"svc", "paths"},
-		"paths-no-headers":     {"svc", "paths", "--no-headers"},
-		"paths-json":           {"--instance=dev-3", "svc", "paths", "-o", "json"},
-		"paths-shell":          {"svc", "paths", "-o", "shell"},
-		"paths-key":            {"svc", "paths", "config"},
 		"status":               {"svc", "status"},
 		"status-json":          {"svc", "status", "-o", "json"},
 		"status-yaml":          {"svc", "status", "-o", "yaml"},
@@ -69,46 +73,57 @@ func TestGoldenOutput(t *testing.T) {
 		"reset-not-there":      {"svc", "reset"},
 		"help-svc-config":      {"svc", "config", "--help"},
 		"help-svc-install":     {"svc", "install", "--help"},
-		"install-dry-run":      {"svc", "install", "--dry-run"},
-		"uninstall-dry-run":    {"svc", "uninstall", "--dry-run"},
-		"uninstall-not-there":  {"svc", "uninstall"},
 		"help-support-bundle":  {"support-bundle", "--help"},
 		"help-controllers":     {"controllers", "--help"},
 		"stop-not-running":     {"svc", "stop"},
 		"down-all-not-running": {"down", "--all"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			home := t.TempDir()
-			stdout, stderr, code := rdd(t, home, nil, args...)
-			if code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			got := "stdout:\n" + stdout + "stderr:\n" + stderr
-			golden(t, name, strings.ReplaceAll(got, home, "HOME"))
-		})
+		t.Run(name, func(t *testing.T) { goldenOutput(t, name, args) })
 	}
 }
 
-func TestGoldenErrors(t *testing.T) {
-	var report strings.Builder
+func goldenOutput(t *testing.T, name string, args []string) {
+	t.Helper()
 	home := t.TempDir()
-	for _, args := range [][]string{
+	stdout, stderr, code := rdd(t, home, nil, args...)
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	golden(t, name, strings.ReplaceAll("stdout:\n"+stdout+"stderr:\n"+stderr, home, "HOME"))
+}
+
+func TestGoldenErrors(t *testing.T) {
+	goldenErrors(t, "errors", [][]string{
 		{"fly"}, {"limavm"}, {"limavm", "fly"}, {"limavm", "start"}, {"limavm", "start", ""}, {"limavm", "create"},
 		{"limavm", "list", "-o", "xml"}, {"limavm", "list", "extra"}, {"limavm", "list", "--fly"}, {"limavm", "start", "a", "--timeout=soon"},
-		{"limavm", "logs", "a", "b"}, {"limavm", "create", "a", "template:debain"}, {"limavm", "create", "a", "/nowhere.yaml"},
+		{"limavm", "logs", "a", "b"}, {"limavm", "create", "a", "template:debain"},
 		{"--instance=A", "svc", "status"}, {"--instance"}, {"--log-level=loud", "version"}, {"svc", "start", "--secure-port=-1"},
 		{"svc", "create", "--secure-port=70000"}, {"svc", "create", "--controllers=-other"}, {"controllers"}, {"controllers", "--group=other"},
-		{"svc", "create", "--datastore-endpoint=https://me:secret@etcd.example:2379"}, {"svc", "create", "--datastore-endpoint=@/nowhere"},
-		{"support-bundle", "--file=/nowhere/x.tar.gz"}, {"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
-		{"limavm", "stop", "a", "--force", "--grace-period=1"},
-	} {
+		{"svc", "create", "--datastore-endpoint=https://me:secret@etcd.example:2379"},
+		{"svc", "create", "--datastore-endpoint=https://me:1/secret@etcd.example:2379"},
+		{"svc", "paths", "nothing"}, {"svc", "logs"}, {"down", "--all", "a"}, {"up", "a", "b"},
+		{"limavm", "stop", "a", "--force", "--grace-period=1"}, {"limavm", "stop", "a", "--grace-period=-5"},
+		{"limavm", "start", "a", "--timeout=-5s"}, {"limavm", "create", "a", "--cpus=0"}, {"limavm", "create", "a", "--cpus=-1"},
+		{"limavm", "create", "a", "--memory=4"}, {"limavm", "create", "a", "--memory=512"}, {"limavm", "create", "a", "--memory=0"},
+		{"limavm", "cp", "dev:a", "dev:b"}, {"limavm", "cp", "src/a", "dev"}, {"limavm", "cp", ".", "dev:"}, {"limavm", "create", "x", ""},
+		{"limavm", "create", "a", "--memory="}, {"limavm", "create", "a", "--disk=100"},
+		{"help", "nope"}, {"help", "limavm", "nope"}, {"completion", "tcsh"}, {"completion"}, {"limavm", "list", "--instance=x"},
+		{"svc", "start", "--log-level", "debug"}, {"limavm", "logs", "a", "--serial", "--stdout"},
+	})
+}
+
+func goldenErrors(t *testing.T, name string, failing [][]string) {
+	t.Helper()
+	var report strings.Builder
+	home := t.TempDir()
+	for _, args := range failing {
 		stdout, stderr, code := rdd(t, home, nil, args...)
 		if stdout != "" {
 			t.Errorf("rdd %q printed a result: %s", args, stdout)
 		}
 		fmt.Fprintf(&report, "rdd %s\n  %d %s", strings.Join(args, " "), code, strings.ReplaceAll(stderr, home, "HOME"))
 	}
-	golden(t, "errors", report.String())
+	golden(t, name, report.String())
 }
 
 func TestEveryCommandHasAnExample(t *testing.T) {
@@ -153,6 +168,7 @@ func TestExitCodes(t *testing.T) {
 		{&sourceError{&template.UnknownBuiltinError{Name: "x"}}, 5},
 		{&sourceError{fmt.Errorf("wrapped: %w", fs.ErrNotExist)}, 5},
 		{fmt.Errorf("a file of ours: %w", fs.ErrNotExist), 1},
+		{errors.Join(daemon.ErrRunning, nil), 6},
 		{&statusError{code: 42}, 42},
 		{errors.Join(nil, notFoundf("one"), errors.New("two")), 5},
 	} {
@@ -173,6 +189,29 @@ func TestAnErrorIsOneLine(t *testing.T) {
 	} {
 		if got := describe(c.err); got != c.want {
 			t.Errorf("describe(%q) = %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
+func TestAConnectionThatBrokeIsToldPlainly(t *testing.T) {
+	a := &app{env: environment{directories: instance.Env{Home: t.TempDir()}}}
+	const ours, theirs = "https://127.0.0.1:6445/api", "https://example.com/vm.yaml"
+	reset := &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	for _, c := range []struct {
+		err   error
+		plain bool
+	}{
+		{&url.Error{Op: "Get", URL: ours, Err: io.EOF}, true},
+		{fmt.Errorf("cannot list the VMs: %w", &url.Error{Op: "Get", URL: ours, Err: reset}), true},
+		{&url.Error{Op: "Get", URL: theirs, Err: reset}, false},
+		{&sourceError{&url.Error{Op: "Get", URL: ours, Err: reset}}, false},
+		{&url.Error{Op: "Get", URL: ours, Err: errors.New("x509: unknown authority")}, false},
+		{&url.Error{Op: "Get", URL: ours, Err: context.DeadlineExceeded}, false},
+		{reset, false},
+	} {
+		got := a.plainly(c.err)
+		if plain := strings.HasPrefix(got.Error(), `the control plane of instance "2" does not answer (`); plain != c.plain || exitCode(got) != exitCode(c.err) {
+			t.Errorf("%v became %v", c.err, got)
 		}
 	}
 }
@@ -203,6 +242,28 @@ func TestIsConfigMap(t *testing.T) {
 		if isConfigMap(source) != want {
 			t.Errorf("isConfigMap(%q) = %t, want %t", source, !want, want)
 		}
+	}
+}
+
+// TestARelativeLogDirectory is where the user is, also for a control plane that others start elsewhere.
+func TestARelativeLogDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	want, err := filepath.Abs("logs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{"logs": want, want: want, "": ""} {
+		environ := []string{"A=1", "RDD_LOG_DIR=" + given}
+		a := &app{Config: Config{Environ: settle(environ)}}
+		a.env = parseEnvironment(a.Environ)
+		lasting := strings.TrimPrefix(strings.Join(a.env.lasting, " "), "RDD_LOG_DIR=")
+		if !slices.Contains(a.Environ, "RDD_LOG_DIR="+want) || len(a.Environ) != 2 || environ[1] != "RDD_LOG_DIR="+given || lasting != want {
+			t.Errorf("%q: %q, %q", given, a.Environ, lasting)
+		}
+	}
+	stdout, stderr, code := rdd(t, t.TempDir(), []string{"RDD_LOG_DIR=logs"}, "svc", "install", "--dry-run")
+	if code != 0 || strings.Contains(stdout, "RDD_LOG_DIR=logs") || strings.Contains(stdout, ">logs<") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}
 }
 

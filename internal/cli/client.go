@@ -8,11 +8,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/late"
 )
 
 // client talks to this instance's control plane, which is started when it is not running.
@@ -28,11 +30,21 @@ func (a *app) client(ctx context.Context) (client.WithWatch, instance.Instance, 
 	return api, inst, err
 }
 
-// connect talks to a control plane that runs. It knows the few kinds it deals in, so that it need not discover them.
-func connect(inst instance.Instance) (client.WithWatch, error) {
+// credentials are what every client begins with.
+func credentials(inst instance.Instance) (*rest.Config, error) {
+	late.Release()
 	config, err := clientcmd.BuildConfigFromFlags("", inst.Kubeconfig())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the credentials in %s: %w", inst.Kubeconfig(), err)
+	}
+	return config, nil
+}
+
+// connect talks to a control plane that runs. It knows the few kinds it deals in, so that it need not discover them.
+func connect(inst instance.Instance) (client.WithWatch, error) {
+	config, err := credentials(inst)
+	if err != nil {
+		return nil, err
 	}
 	config.QPS = -1 // one user at a time
 	config.UserAgent = "rdd"
@@ -65,6 +77,19 @@ func findVM(ctx context.Context, api client.Client, name string) (*v1alpha1.Lima
 		return nil, notFoundf("there is no VM %q; \"rdd limavm list\" shows those there are", name)
 	}
 	return &list.Items[0], nil
+}
+
+// livingVM looks for a VM that something can still be asked of.
+func livingVM(ctx context.Context, api client.Client, name string) (*v1alpha1.LimaVM, error) {
+	vm, err := findVM(ctx, api, name)
+	if err == nil && !vm.DeletionTimestamp.IsZero() {
+		return nil, beingDeleted(name)
+	}
+	return vm, err
+}
+
+func beingDeleted(name string) error {
+	return &refusedError{fmt.Errorf("VM %q is being deleted; \"rdd limavm delete %s\" waits until it is gone", name, name)}
 }
 
 // change patches a VM's object.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/internal/vm/vmfake"
 )
 
 const goodTemplate = `images: [{location: "https://example.com/x.img", arch: x86_64}, {location: "https://example.com/y.img", arch: aarch64}]
@@ -90,6 +92,25 @@ func TestWhereTemplatesComeFrom(t *testing.T) {
 	p.want(0, `NAME +VALUE +DEFAULT\nFLAVOR +small +large`, "vm", "params", "web")
 }
 
+// TestWarningsOfLima are lines for people, and each is there once.
+func TestWarningsOfLima(t *testing.T) {
+	p := newPlane(t)
+	odd := p.file("odd.yaml", goodTemplate+"colour: red\n")
+	for _, quiet := range []bool{false, true} {
+		cmd := p.program(nil, "vm", "create", "odd", odd, "--dry-run")
+		if quiet {
+			cmd = p.program(nil, "--quiet", "vm", "create", "odd", odd, "--dry-run")
+		}
+		stderr := newOutput()
+		cmd.Stderr = stderr
+		p.must(cmd.Run())
+		const want = `^Warning: [^\n]*typos[^\n]*unknown field "colour"\n$`
+		if said := stderr.String(); quiet && said != "" || !quiet && !regexp.MustCompile(want).MatchString(said) {
+			t.Errorf("quiet: %t: %s", quiet, said)
+		}
+	}
+}
+
 func TestParams(t *testing.T) {
 	p := newPlane(t)
 	p.wantIn(goodTemplate, 0, "is running", "vm", "create", "dev", "-", "--start")
@@ -102,6 +123,27 @@ func TestParams(t *testing.T) {
 	p.want(0, `FLAVOR +large +large`, "vm", "params", "dev")
 	if n := p.vm("dev").Status.RestartCount; n != 3 {
 		t.Errorf("started %d times: each change restarts a running VM once", n)
+	}
+}
+
+// TestParamsTakenBack: a change that takes back another one, which is under way, ends with what the instance had all along.
+func TestParamsTakenBack(t *testing.T) {
+	p := newPlane(t)
+	p.wantIn(goodTemplate, 0, "is running", "vm", "create", "dev", "-", "--start")
+	release := p.hang(vm.OpStop)
+	defer release()
+	p.want(0, `will get the changed parameters`, "vm", "params", "dev", "FLAVOR=small", "--wait=false")
+	p.until("dev", func(vm *v1alpha1.LimaVM) bool { return vm.Status.Phase == v1alpha1.PhaseStopping })
+	stdout, stderr, ended := newOutput(), newOutput(), make(chan int, 1)
+	go func() {
+		ended <- p.runIn(t.Context(), "", stdout, stderr, "vm", "params", "dev", "--unset", "FLAVOR", "--timeout=20s")
+	}()
+	p.until("dev", func(vm *v1alpha1.LimaVM) bool {
+		return len(vm.Spec.Params) == 0 && vm.Status.ObservedGeneration == vm.Generation
+	})
+	release()
+	if code := <-ended; code != 0 || !strings.Contains(stdout.String(), "has the changed parameters") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
 
@@ -139,7 +181,54 @@ func TestEdit(t *testing.T) {
 		t.Errorf("files are left of edits that were not refused: %q, %v", left, err)
 	}
 	t.Setenv("VISUAL", "false")
-	p.want(1, `cannot edit the template .* your text is kept in`, "vm", "edit", "dev")
+	if said := p.want(1, `cannot edit the template`, "vm", "edit", "dev"); strings.Contains(said, "kept") {
+		t.Errorf("nothing was typed: %s", said)
+	}
+	t.Setenv("VISUAL", "sh -c 'echo cpus: 5 >>$1; false' --")
+	p.want(1, `cannot edit the template .*; your text is kept in `, "vm", "edit", "dev")
+	if left, err := filepath.Glob(filepath.Join(p.home, "rdd-dev-*")); err != nil || len(left) != 2 {
+		t.Errorf("files are left of edits in which nothing was typed: %q, %v", left, err)
+	}
+}
+
+// TestEditOfWhatFailed: what the former template still leads to is not the outcome of the one that mends it.
+func TestEditOfWhatFailed(t *testing.T) {
+	p := newPlane(t)
+	p.wantIn(goodTemplate, 0, "is running", "vm", "create", "dev", "-", "--start")
+	retried, release := make(chan struct{}), make(chan struct{})
+	attempts := 0
+	p.machine.Behave(func(ctx context.Context, call vmfake.Call) error {
+		if call.Operation != vm.OpApply || !strings.Contains(string(call.Spec.Template), "cpus: 3") {
+			return nil
+		}
+		if attempts++; attempts == 2 {
+			close(retried)
+			<-release
+		}
+		return errors.New("there is no room")
+	})
+	p.wantIn(goodTemplate+"cpus: 3\n", 1, `cannot change VM "dev": .*there is no room`, "vm", "edit", "dev", "--file", "-")
+	<-retried
+	stdout, stderr, ended := newOutput(), newOutput(), make(chan int, 1)
+	go func() {
+		ended <- p.runIn(t.Context(), goodTemplate+"cpus: 4\n", stdout, stderr, "vm", "edit", "dev", "--file", "-")
+	}()
+	stderr.await(t, "^dev: ")
+	close(release)
+	if code := <-ended; code != 0 || !strings.Contains(stdout.String(), "has the changed template") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+// TestEditIgnoresWhatLimactlIsSet: its defaults are for its own VMs.
+func TestEditIgnoresWhatLimactlIsSet(t *testing.T) {
+	p := newPlane(t)
+	p.wantIn(goodTemplate, 0, "is created", "vm", "create", "dev", "-")
+	defaults := filepath.Join(p.home, ".lima", "_config")
+	p.must(os.MkdirAll(defaults, 0o700))
+	p.must(os.WriteFile(filepath.Join(defaults, "default.yaml"), []byte("cpus: [\n"), 0o600))
+	t.Setenv("LIMA_HOME", filepath.Dir(defaults))
+	p.wantIn(goodTemplate+"cpus: 3\n", 0, `has the changed template`, "vm", "edit", "dev", "--file", "-")
 }
 
 func TestFailuresAreShownInDepth(t *testing.T) {
@@ -163,17 +252,26 @@ func TestWaits(t *testing.T) {
 	go func() { ended <- p.runIn(ctx, "", newOutput(), stderr, "vm", "start", "dev") }()
 	stderr.await(t, `^dev: Starting`)
 	interrupt()
-	if code := <-ended; code != 1 || !strings.Contains(stderr.String(), `Error: interrupted: VM "dev" goes on starting without you; "rdd limavm status dev" shows`) {
+	if code := <-ended; code != exitInterrupted || !strings.Contains(stderr.String(), `Error: interrupted: VM "dev" goes on starting without you; "rdd limavm status dev" shows`) {
 		t.Errorf("an interrupt: exit code %d, %s", code, stderr)
 	}
 	p.want(4, `VM "dev" was still starting after 1ms.*context deadline exceeded; it goes on`, "vm", "start", "dev", "--timeout=1ms")
+	ctx, interrupt = context.WithCancel(t.Context())
+	go func() {
+		ended <- p.runIn(ctx, "", newOutput(), stderr, "ctl", "wait-condition", "limavm/dev", "Running")
+	}()
+	interrupt()
+	if code := <-ended; code != exitInterrupted {
+		t.Errorf("an interrupt: exit code %d, %s", code, stderr)
+	}
 	p.want(4, `Running=True within 1ms .*context deadline exceeded`, "ctl", "wait-condition", "limavm/dev", "Running", "--timeout=1ms")
 	release()
 	p.want(0, `^limavm/dev condition Running=True met`, "ctl", "wait-condition", "limavm/dev", "Running", "--reason=Started")
 	p.want(0, `met`, "ctl", "wait-condition", "lvm/dev", "running=true", "--since=2020-01-01T00:00:00Z")
 	p.want(0, `met`, "ctl", "wait-condition", "limavms.lima.rancherdesktop.io/dev", "Created", "--since", "startup", "-n", "default")
-	p.want(4, `within 1s \(now: True, Started\)`, "ctl", "wait-condition", "limavm/dev", "Running", "--since=2999-01-01T00:00:00Z", "--timeout=1s")
-	p.want(4, `deadline`, "ctl", "wait-condition", "limavm/dev", "Running", "--reason=Crashed", "--timeout=1s")
+	p.want(4, `Running=True since 2999-01-01T00:00:00Z within 1s \(now: True, Started\)`, "ctl", "wait-condition", "limavm/dev", "Running", "--since=2999-01-01T00:00:00Z", "--timeout=1s")
+	p.want(4, `Running=True with the reason Crashed within 1s .*deadline`, "ctl", "wait-condition", "limavm/dev", "Running", "--reason=Crashed", "--timeout=1s")
+	p.want(2, `one of True, False, Unknown, got "Maybe"`, "ctl", "wait-condition", "limavm/dev", "Running=Maybe")
 	p.want(5, `there is no limavm "nobody"`, "ctl", "wait-condition", "limavm/nobody", "Running")
 	p.want(5, `no type "nothing"`, "ctl", "wait-condition", "nothing/dev", "Running")
 	p.want(2, `neither "startup" nor a time`, "ctl", "wait-condition", "limavm/dev", "Running", "--since=yesterday")
@@ -223,6 +321,13 @@ func TestCompletion(t *testing.T) {
 		"vm start ":                        `^dev\tStopped\n:4`,
 		"vm start dev ":                    `^:4`,
 		"vm shell ":                        `^dev`,
+		"vm shell dev --w":                 `(?m)^--workdir`,
+		"vm shell dev --env A=B --w":       `(?m)^--workdir`,
+		"vm shell dev ls --w":              `^:4`,
+		"--log-level=debug vm start ":      `^dev\tStopped\n:4`,
+		"--log-level debug vm start ":      `^dev\tStopped\n:4`,
+		"--instance=none vm start ":        `^:4`,
+		"--log":                            `^--log-level`,
 		"up ":                              `^dev`,
 		"down ":                            `^dev`,
 		"vm create x ":                     `(?s)template:default\n.*template:ubuntu\n.*source\n:0`,

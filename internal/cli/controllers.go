@@ -13,7 +13,7 @@ func (a *app) controllersCommand() *cobra.Command {
 		Long: "Run a group of controllers outside the control plane, in the foreground. The control plane must leave them out:\n" +
 			"\"rdd svc create --controllers=-lima\". They end when it does, or when interrupted; VMs go on in either case, for\n" +
 			"whoever runs the controllers next. \"rdd svc stop\" has them shut the VMs down first.",
-		Example: "  rdd controllers --group lima",
+		Example: "  rdd --log-level=info controllers --group lima",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if group == "" {
 				return usagef("--group is missing; see \"rdd controllers --help\"")

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,7 +18,6 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
@@ -80,7 +81,23 @@ func (c *conditionWait) parse(args []string) error {
 	if c.condition == "" || c.status == "" {
 		return fmt.Errorf("CONDITION or CONDITION=STATUS was expected, got %q", args[1])
 	}
+	known := []string{string(metav1.ConditionTrue), string(metav1.ConditionFalse), string(metav1.ConditionUnknown)}
+	if !slices.ContainsFunc(known, func(status string) bool { return strings.EqualFold(status, c.status) }) {
+		return fmt.Errorf("the status of a condition is one of %s, got %q", strings.Join(known, ", "), c.status)
+	}
 	return nil
+}
+
+// String is what is waited for.
+func (c *conditionWait) String() string {
+	wanted := fmt.Sprintf("the condition %s=%s", c.condition, c.status)
+	if c.reason != "" {
+		wanted += " with the reason " + c.reason
+	}
+	if !c.since.IsZero() {
+		wanted += " since " + c.since.Format(time.RFC3339)
+	}
+	return wanted
 }
 
 // sinceTime is the time that --since means; conditions have whole seconds.
@@ -120,9 +137,9 @@ func (a *app) waitCondition(ctx context.Context, inst instance.Instance, c *cond
 			_, err := fmt.Fprintf(a.Stdout, "%s/%s condition %s=%s met\n", c.kind, c.name, c.condition, c.status)
 			return err
 		case ctx.Err() != nil:
-			return fmt.Errorf("interrupted: %s/%s does not have the condition %s=%s yet (%s)", c.kind, c.name, c.condition, c.status, last)
+			return fmt.Errorf("interrupted: %s/%s does not have %s yet (%s)", c.kind, c.name, c, last)
 		case waitCtx.Err() != nil:
-			return fmt.Errorf("%s/%s did not have the condition %s=%s within %s (%s): %w", c.kind, c.name, c.condition, c.status, w.timeout, last, waitCtx.Err())
+			return fmt.Errorf("%s/%s did not have %s within %s (%s): %w", c.kind, c.name, c, w.timeout, last, waitCtx.Err())
 		case err != nil:
 			return err
 		}
@@ -131,9 +148,9 @@ func (a *app) waitCondition(ctx context.Context, inst instance.Instance, c *cond
 
 // resource finds out what the type means, and where the object is.
 func (c *conditionWait) resource(inst instance.Instance) (dynamic.ResourceInterface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", inst.Kubeconfig())
+	config, err := credentials(inst)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the credentials in %s: %w", inst.Kubeconfig(), err)
+		return nil, err
 	}
 	objects, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -152,6 +169,9 @@ func (c *conditionWait) resource(inst instance.Instance) (dynamic.ResourceInterf
 	}
 	if full == nil || err != nil {
 		found, err = mapper.ResourceFor(resource.WithVersion(""))
+	}
+	if err != nil && !meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("cannot tell what %q is: %w", c.kind, err)
 	}
 	if err != nil {
 		return nil, notFoundf("the control plane has no type %q; \"rdd ctl api-resources\" lists those there are", c.kind)

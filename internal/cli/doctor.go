@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,15 +46,20 @@ func (a *app) examination() (doctor.Config, error) {
 	if err != nil {
 		return doctor.Config{}, err
 	}
-	settings, _, err := daemon.LoadSettings(inst)
-	if err != nil {
-		return doctor.Config{}, err
-	}
+	settings, _, problem := daemon.LoadSettings(inst)
 	record, err := daemon.Find(inst)
 	if err != nil {
 		return doctor.Config{}, err
 	}
-	config := doctor.Config{Instance: inst, Env: a.Environ, SecurePort: settings.SecurePort, Running: record != nil}
+	config := doctor.Config{
+		Instance: inst, Env: a.Environ, SecurePort: settings.SecurePort, Settings: problem, Running: record != nil,
+		CheckStore: func(ctx context.Context) error {
+			if settings.DatastoreEndpoint != "" {
+				return nil
+			}
+			return daemon.CheckStore(ctx, inst)
+		},
+	}
 	if record.Serves() {
 		config.Address = record.Address
 	}

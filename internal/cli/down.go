@@ -28,6 +28,9 @@ func (a *app) downCommand() *cobra.Command {
 				return err
 			}
 			if all && record == nil {
+				if err := a.stopLeftVMs(cmd.Context(), inst, daemon.Stopping{}); err != nil {
+					return err
+				}
 				a.note("The control plane is not running, and no VM either.")
 				return nil
 			}

@@ -26,7 +26,8 @@ func (a *app) ensure(ctx context.Context, inst instance.Instance) error {
 }
 
 // launch starts the daemon in the background, with flags for this session, unless it runs. Without any, the system does where
-// "svc install" has told it how, so that the daemon stays the system's, across "svc restart" too.
+// "svc install" has told it how, so that the daemon stays the system's, across "svc restart" too. What the environment says about
+// the log is no such flag: that is in what was installed.
 func (a *app) launch(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, bool, error) {
 	args := []string{"--instance=" + inst.Name}
 	if a.logLevel != "" {
@@ -36,7 +37,7 @@ func (a *app) launch(ctx context.Context, inst instance.Instance, flags []string
 	how := daemon.Launching{
 		Instance: inst, Executable: a.Executable, Args: append(args, flags...), Environ: a.Environ, NoWait: !wait,
 	}
-	if len(flags) == 0 && a.logLevel == "" {
+	if len(flags) == 0 && a.logLevel == a.env.logLevel {
 		how.Service = func(ctx context.Context) bool {
 			_, plan, err := a.loginPlan()
 			return err == nil && login.Start(ctx, plan)

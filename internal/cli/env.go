@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,20 @@ func parseEnvironment(environ []string) environment {
 		keepLogs: truth(values["RDD_KEEP_LOGS"]),
 		plain:    values["TERM"] == "dumb",
 	}
+}
+
+// settle makes environ mean the same in every directory: a control plane in the background runs in another one.
+func settle(environ []string) []string {
+	for _, pair := range environ {
+		key, value, _ := strings.Cut(pair, "=")
+		if key != "RDD_LOG_DIR" || value == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(value); err == nil { // else the instance says so
+			environ = with(environ, key, abs)
+		}
+	}
+	return environ
 }
 
 // truth is how a variable says yes: by anything but nothing, or what plainly means no.

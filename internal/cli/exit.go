@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/url"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/template"
 )
 
@@ -20,6 +24,9 @@ const (
 	exitRefused  = 3
 	exitTimeout  = 4
 	exitNotFound = 5
+	exitRunning  = 6
+	// exitInterrupted is what a shell says of a program that an interrupt has ended: a script ends with it, too.
+	exitInterrupted = 130
 )
 
 type exitRow struct {
@@ -33,6 +40,7 @@ func exitCodes() []exitRow {
 		{exitUsage, is[*usageError]},
 		{exitNotFound, is[*notFoundError]},
 		{exitNotFound, is[*template.UnknownBuiltinError]},
+		{exitRunning, func(err error) bool { return errors.Is(err, daemon.ErrRunning) }},
 		{exitTimeout, func(err error) bool { return errors.Is(err, context.DeadlineExceeded) }},
 		{exitTimeout, apierrors.IsTimeout},
 		{exitNotFound, apierrors.IsNotFound},
@@ -78,6 +86,36 @@ func describe(err error) string {
 		}
 	}
 	return strings.Join(lines, "; ")
+}
+
+// plainly says of a connection to the control plane that broke, or never came about, what it means: an HTTP client's own words are
+// about addresses.
+func (a *app) plainly(err error) error {
+	var request *url.Error
+	if exitCode(err) != exitFailed || is[*statusError](err) || is[*sourceError](err) || !errors.As(err, &request) {
+		return err
+	}
+	if target, invalid := url.Parse(request.URL); invalid != nil || !isLoopback(target.Hostname()) {
+		return err
+	}
+	reason := "the connection broke"
+	if dial := (*net.OpError)(nil); errors.As(request, &dial) {
+		for cause := error(dial); cause != nil; cause = errors.Unwrap(cause) {
+			reason = cause.Error()
+		}
+	} else if !errors.Is(request, io.EOF) && !errors.Is(request, io.ErrUnexpectedEOF) {
+		return err
+	}
+	inst, unknown := a.instance()
+	if unknown != nil {
+		return err
+	}
+	return fmt.Errorf("the control plane of instance %q does not answer (%s); \"rdd svc status\" tells more", inst.Name, reason)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }
 
 // usageError is a command line that makes no sense.

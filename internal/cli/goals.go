@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 )
@@ -142,4 +143,15 @@ func settled(vm *v1alpha1.LimaVM) bool {
 		return done && err == nil
 	}
 	return vm.Status.Phase == v1alpha1.PhaseStopped && vm.Status.ObservedGeneration == vm.Generation
+}
+
+// hasTemplate tells whether a VM has its template's ConfigMap of a version, or of a later one, fully applied; of any version where
+// none is given.
+func hasTemplate(vm *v1alpha1.LimaVM, version string) bool {
+	observed := vm.Status.ObservedTemplateResourceVersion
+	if version == "" {
+		return observed != ""
+	}
+	order, err := resourceversion.CompareResourceVersion(observed, version)
+	return err == nil && order >= 0
 }

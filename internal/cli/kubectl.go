@@ -15,6 +15,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	_ "github.com/seed-192657fa/rdd/internal/cli/translations" // before kubectl's packages are initialised
+	"github.com/seed-192657fa/rdd/internal/late"
 )
 
 func (a *app) kubectlCommand() *cobra.Command {
@@ -27,6 +28,7 @@ func (a *app) kubectlCommand() *cobra.Command {
 
 // kubectl runs kubectl inside this process. It prints its own errors, and ends the process by itself where it fails.
 func (a *app) kubectl(args []string) error {
+	late.Release()
 	// kubectl expects what every program does by default: an interrupt ends it.
 	signal.Reset()
 	arguments := append([]string{"kubectl"}, args...)

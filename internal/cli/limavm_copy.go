@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -30,6 +31,11 @@ func (a *app) copyCommand() *cobra.Command {
 			name, operands, err := copyArgs(inst, args)
 			if err != nil {
 				return usage(err)
+			}
+			for _, source := range args[:len(args)-1] {
+				if info, err := os.Stat(source); err == nil && info.IsDir() && !recursive {
+					return usagef("%s is a directory: say -r to copy it with all that is in it", source)
+				}
 			}
 			config, err := a.sshConfigOf(cmd.Context(), name, "copy")
 			if err != nil {
@@ -69,11 +75,24 @@ func copyArgs(inst instance.Instance, args []string) (name string, operands []st
 	}
 	last := len(args) - 1
 	for i := range last {
-		if inVM[i] == inVM[last] {
-			return "", nil, errors.New("either the sources or the target must be in a VM: NAME:PATH")
+		switch {
+		case inVM[i] && inVM[last]:
+			return "", nil, fmt.Errorf("%s and %s are both in VM %q: use \"rdd limavm shell %s -- cp\"", args[i], args[last], name, name)
+		case !inVM[i] && !inVM[last]:
+			return "", nil, fmt.Errorf("neither %s nor %s is in a VM: say NAME:PATH, or \"NAME:\" for the home directory%s", args[i], args[last], hint(args))
 		}
 	}
 	return name, operands, nil
+}
+
+// hint is about a colon that was forgotten.
+func hint(args []string) string {
+	for _, arg := range []string{args[len(args)-1], args[0]} {
+		if objectName.MatchString(arg) && filepath.Ext(arg) == "" {
+			return fmt.Sprintf("; did you mean \"%s:\"?", arg)
+		}
+	}
+	return ""
 }
 
 // remotePath takes NAME:PATH apart. A slash before the colon, or a drive, makes it a path of this computer.

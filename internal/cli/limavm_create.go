@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -55,6 +56,12 @@ func (a *app) createCommand() *cobra.Command {
 			if len(args) == 2 {
 				c.source = args[1]
 			}
+			if len(args) == 2 && c.source == "" {
+				return usagef("the template is empty: a file, a URL, a ConfigMap or \"template:NAME\" was expected")
+			}
+			if err := c.checkSizes(cmd); err != nil {
+				return err
+			}
 			return a.create(cmd.Context(), &c, w)
 		},
 	}
@@ -73,8 +80,39 @@ func (a *app) createCommand() *cobra.Command {
 	return cmd
 }
 
+// checkSizes refuses what the template would not tell from what was meant.
+func (c *creation) checkSizes(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("cpus") && c.cpus < 1 {
+		return usagef("--cpus must be at least 1, not %d", c.cpus)
+	}
+	// Of so many digits and no unit, GiB are meant; of more, MiB.
+	for _, size := range []struct {
+		flag, value string
+		digits      int
+	}{{"memory", c.memory, 2}, {"disk", c.disk, 3}} {
+		switch {
+		case !cmd.Flags().Changed(size.flag), strings.Trim(size.value, "0123456789.") != "":
+		case strings.Trim(size.value, "0.") == "":
+			return usagef("--%s must be a size such as 2GiB, not %q", size.flag, size.value)
+		case len(size.value) > size.digits:
+			return usagef("--%s %s would be bytes; did you mean %sMiB?", size.flag, size.value, size.value)
+		default:
+			return usagef("--%s %s would be bytes; did you mean %sGiB?", size.flag, size.value, size.value)
+		}
+	}
+	return nil
+}
+
 func (a *app) create(ctx context.Context, c *creation, w *waiting) error {
-	content, err := a.readTemplate(ctx, c)
+	if err := newName(c.name); err != nil {
+		return err
+	}
+	reading, cancel := w.context(ctx)
+	content, err := a.readTemplate(reading, c)
+	if err != nil && ctx.Err() == nil && errors.Is(reading.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("template %s was not read within %s: %w", c.source, w.timeout, context.DeadlineExceeded)
+	}
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -104,6 +142,17 @@ func (a *app) create(ctx context.Context, c *creation, w *waiting) error {
 		return err
 	}
 	return done(a.Stdout, vm.Name, "is created; \"rdd limavm start "+vm.Name+"\" starts it")
+}
+
+// objectName is what a VM may be called. Admission judges the length, too, which depends on the directories.
+var objectName = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*$`)
+
+// newName judges a name ahead of the ConfigMap that is made by it, and would be refused with an expression to match.
+func newName(name string) error {
+	if objectName.MatchString(name) {
+		return nil
+	}
+	return &refusedError{fmt.Errorf("the name %q is not valid: lower-case letters and digits, with single dots or dashes in between", name)}
 }
 
 // readTemplate returns the complete template, or nil where the source is a ConfigMap.
@@ -190,7 +239,7 @@ func (c *creation) fromConfigMap(ctx context.Context, api client.Client, vm *v1a
 
 // fromTemplate makes a ConfigMap of the VM's name, and hands it over to the VM; where that is refused, it is removed again.
 func (c *creation) fromTemplate(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM, content []byte) error {
-	if err := template.Validate(content); err != nil {
+	if err := checkTemplate(content, c.params); err != nil {
 		return &refusedError{fmt.Errorf("template %s is not valid: %w", c.source, err)}
 	}
 	if err := c.nameIsFree(ctx, api); err != nil {
@@ -200,17 +249,62 @@ func (c *creation) fromTemplate(ctx context.Context, api client.Client, vm *v1al
 		ObjectMeta: metav1.ObjectMeta{Name: c.name, Namespace: c.namespace},
 		Data:       map[string]string{v1alpha1.TemplateKey: string(content)},
 	}
-	err := api.Create(ctx, config, c.dryRunOption()...)
-	if apierrors.IsAlreadyExists(err) {
-		return &refusedError{fmt.Errorf("ConfigMap %q already exists in namespace %q: to use it as the template, say \"rdd limavm create %s %s\"; otherwise choose another name", c.name, c.namespace, c.name, c.name)}
+	if err := c.createConfig(ctx, api, config); err != nil {
+		return err
 	}
-	if err != nil || c.dryRun {
-		return err // in a dry run the VM would be refused for the ConfigMap that is not there
+	if c.dryRun {
+		return tryVM(ctx, api, vm)
 	}
 	if err := api.Create(ctx, vm); err != nil {
 		return errors.Join(err, undo(ctx, api, config))
 	}
 	return handOver(ctx, api, config, vm)
+}
+
+// createConfig makes the ConfigMap of a VM. That of a former VM of the name is in the way until it is collected, which takes a while.
+func (c *creation) createConfig(ctx context.Context, api client.Client, config *corev1.ConfigMap) error {
+	err := api.Create(ctx, config, c.dryRunOption()...)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	existing := &corev1.ConfigMap{}
+	if err := api.Get(ctx, client.ObjectKeyFromObject(config), existing); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("cannot look for ConfigMap %q: %w", c.name, err)
+	}
+	owner := metav1.GetControllerOf(existing)
+	switch {
+	case existing.UID != "" && (owner == nil || owner.Kind != v1alpha1.LimaVMKind().Kind || owner.Name != c.name):
+		return &refusedError{fmt.Errorf("ConfigMap %q already exists in namespace %q: to use it as the template, say \"rdd limavm create %s %s\"; otherwise choose another name", c.name, c.namespace, c.name, c.name)}
+	case c.dryRun:
+		return nil
+	case existing.UID != "":
+		if err := client.IgnoreNotFound(api.Delete(ctx, existing, client.Preconditions{UID: &existing.UID})); err != nil {
+			return fmt.Errorf("cannot remove ConfigMap %q of the former VM: %w", c.name, err)
+		}
+	}
+	return api.Create(ctx, config)
+}
+
+// checkTemplate tells what the control plane would have against a template with the parameters of a VM.
+func checkTemplate(content []byte, params map[string]string) error {
+	if len(content) > template.MaxStored {
+		return fmt.Errorf("it has %d bytes, and the control plane stores at most %d", len(content), template.MaxStored)
+	}
+	merged, err := template.MergeParams(content, params)
+	if err != nil {
+		return err
+	}
+	return template.Validate(merged)
+}
+
+// tryVM has the control plane judge a VM whose template was judged here. That its ConfigMap is missing, as in every dry run, is what
+// admission looks at last.
+func tryVM(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM) error {
+	err := api.Create(ctx, vm, client.DryRunAll)
+	if cause, ok := apierrors.StatusCause(err, metav1.CauseTypeFieldValueInvalid); ok && cause.Field == "spec.templateRef" {
+		return nil
+	}
+	return err
 }
 
 // nameIsFree asks ahead of admission, so that a name in use is told before anything is made.
@@ -221,6 +315,9 @@ func (c *creation) nameIsFree(ctx context.Context, api client.Client) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !existing.DeletionTimestamp.IsZero() {
+		return beingDeleted(c.name)
 	}
 	if existing.Namespace == c.namespace {
 		return &refusedError{fmt.Errorf("VM %q already exists; \"rdd limavm start %s\" starts it", c.name, c.name)}

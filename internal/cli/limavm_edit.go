@@ -27,8 +27,12 @@ func (a *app) editCommand() *cobra.Command {
 		Example:           "  rdd limavm edit dev\n  rdd limavm edit dev --file dev.yaml",
 		ValidArgsFunction: a.completeVMs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			api, _, err := a.client(cmd.Context())
+			api, inst, err := a.client(cmd.Context())
 			if err != nil {
+				return err
+			}
+			// Lima mixes its configuration directory into what it checks: that of this instance, not that of limactl.
+			if err := setenv(map[string]string{"LIMA_HOME": inst.LimaHome()}); err != nil {
 				return err
 			}
 			return a.edit(cmd.Context(), api, args[0], file, w)
@@ -40,7 +44,7 @@ func (a *app) editCommand() *cobra.Command {
 }
 
 func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string, w *waiting) error {
-	vm, err := findVM(ctx, api, name)
+	vm, err := livingVM(ctx, api, name)
 	if err != nil {
 		return err
 	}
@@ -67,11 +71,20 @@ func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string,
 	if !w.wait {
 		return done(a.Stdout, name, "will get the changed template")
 	}
-	applied := func(now *v1alpha1.LimaVM) bool {
-		return now.Status.ObservedTemplateResourceVersion == config.ResourceVersion && settled(now)
+	// An editor may have been open for long: what has failed until now is not of this template.
+	if vm, err = findVM(ctx, api, name); err != nil {
+		return err
 	}
-	never := func(*v1alpha1.LimaVM) bool { return false }
-	if err := a.await(ctx, api, vm, w, goal{"getting the changed template", afterwards(vm, "change", never, applied)}); err != nil {
+	former := failureOf(vm)
+	stale := former != nil && former.Reason != v1alpha1.ReasonStopFailed
+	pending := func(now *v1alpha1.LimaVM) bool { // it goes before this template is tried, but may be worded anew until then
+		stale = stale && failureOf(now) != nil
+		return stale
+	}
+	applied := func(now *v1alpha1.LimaVM) bool {
+		return hasTemplate(now, config.ResourceVersion) && settled(now)
+	}
+	if err := a.await(ctx, api, vm, w, goal{"getting the changed template", afterwards(vm, "change", pending, applied)}); err != nil {
 		return err
 	}
 	return done(a.Stdout, name, "has the changed template")
@@ -100,10 +113,15 @@ func (a *app) edited(name, old, file string) (text []byte, path string, err erro
 		return text, "", err
 	}
 	text, path, err = editor.NewDefaultEditor([]string{"VISUAL", "EDITOR"}).LaunchTempFile("rdd-"+name+"-", ".yaml", bytes.NewBufferString(old))
-	if err != nil && path != "" {
-		err = fmt.Errorf("cannot edit the template of VM %q: %w; your text is kept in %s", name, err, path)
+	if err == nil || path == "" {
+		return text, path, err
 	}
-	return text, path, err
+	err = fmt.Errorf("cannot edit the template of VM %q: %w", name, err)
+	if typed, readErr := os.ReadFile(path); readErr != nil || string(typed) == old {
+		removeIfOurs(path)
+		return nil, "", err
+	}
+	return nil, path, fmt.Errorf("%w; your text is kept in %s", err, path)
 }
 
 func removeIfOurs(path string) {
@@ -114,10 +132,7 @@ func removeIfOurs(path string) {
 
 // sendTemplate checks a template, and stores it unless somebody else has changed it meanwhile.
 func sendTemplate(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM, config *corev1.ConfigMap, text []byte) error {
-	merged, err := template.MergeParams(text, vm.Spec.Params)
-	if err == nil {
-		err = template.Validate(merged)
-	}
+	err := checkTemplate(text, vm.Spec.Params)
 	if len(bytes.TrimSpace(text)) == 0 {
 		err = errors.New("it is empty")
 	}

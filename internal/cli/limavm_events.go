@@ -91,12 +91,16 @@ func (a *app) printEvents(ctx context.Context, api client.WithWatch, vm *v1alpha
 		return nil
 	}
 	c := &columns{w: a.Stdout, quiet: f.output != "table" || f.noHeaders}
-	c.header(fmt.Sprintf("%-*s", len(time.DateTime), "TIME"), "VM        ", "TYPE   ", "REASON      ", "MESSAGE")
+	var rows [][]string
+	for i := range events {
+		rows = append(rows, eventRow(&events[i]))
+	}
+	c.header(rows, fmt.Sprintf("%-*s", len(time.DateTime), "TIME"), "VM        ", "TYPE   ", "REASON      ", "MESSAGE")
 	show := func(e *corev1.Event) error {
 		if f.output == "json" {
 			return json.NewEncoder(a.Stdout).Encode(e)
 		}
-		return c.row(e.LastTimestamp.Local().Format(time.DateTime), e.InvolvedObject.Name, e.Type, e.Reason, firstLine(e.Message))
+		return c.row(eventRow(e)...)
 	}
 	for i := range events {
 		if err := show(&events[i]); err != nil {
@@ -107,6 +111,10 @@ func (a *app) printEvents(ctx context.Context, api client.WithWatch, vm *v1alpha
 		return nil
 	}
 	return followEvents(ctx, api, vm, version, show)
+}
+
+func eventRow(e *corev1.Event) []string {
+	return []string{e.LastTimestamp.Local().Format(time.DateTime), e.InvolvedObject.Name, e.Type, e.Reason, firstLine(e.Message)}
 }
 
 // followEvents shows what happens from a version on, until ctx ends.

@@ -20,7 +20,7 @@ func (a *app) listCommand() *cobra.Command {
 	var namespace string
 	var watched bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the VMs", Aliases: []string{"ls"}, Args: cobra.NoArgs,
+		Use: "list", Short: "List the VMs", Aliases: []string{"ls"}, Args: noVM,
 		Example: "  rdd limavm list\n  rdd limavm list -w\n  rdd limavm list -o name",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, _, err := a.client(cmd.Context())
@@ -46,6 +46,14 @@ func (a *app) listCommand() *cobra.Command {
 	completeFlag(cmd, "namespace", a.completeNamespaces)
 	f = formatFlags(cmd, "table", "json", "yaml", "name")
 	return cmd
+}
+
+// noVM refuses the name of a VM, for which there is another command.
+func noVM(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments; \"rdd limavm status %s\" shows one VM", cmd.Name(), args[0])
+	}
+	return nil
 }
 
 func (a *app) printVMs(list *v1alpha1.LimaVMList, f *format) error {

@@ -10,12 +10,16 @@ import (
 )
 
 func (a *app) logsCommand() *cobra.Command {
-	var followed, stdout, serial bool
+	var v *logView
+	var stdout, serial bool
 	cmd := &cobra.Command{
 		Use: "logs NAME", Short: "Print the log of a VM's hostagent", Args: oneName,
-		Example:           "  rdd limavm logs dev\n  rdd limavm logs dev --serial",
+		Example:           "  rdd limavm logs dev\n  rdd limavm logs dev --serial --tail 20",
 		ValidArgsFunction: a.completeVMs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if stdout && serial {
+				return usagef("either --stdout or --serial, not both")
+			}
 			api, inst, err := a.client(cmd.Context())
 			if err != nil {
 				return err
@@ -32,13 +36,12 @@ func (a *app) logsCommand() *cobra.Command {
 			} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 				path = inst.WorkerLog(vm.Name) // it has not come further than its creation
 			}
-			return a.printLog(cmd.Context(), path, followed)
+			return a.printLog(cmd.Context(), path, v)
 		},
 	}
-	cmd.Flags().BoolVarP(&followed, "follow", "f", false, "go on printing what is added")
+	v = logFlags(cmd)
 	cmd.Flags().BoolVar(&stdout, "stdout", false, "its events instead: one JSON object a line")
 	cmd.Flags().BoolVar(&serial, "serial", false, "what the guest wrote to its serial console instead")
-	cmd.MarkFlagsMutuallyExclusive("stdout", "serial")
 	return cmd
 }
 

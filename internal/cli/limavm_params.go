@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -131,6 +133,9 @@ func (a *app) showParams(ctx context.Context, api client.Client, vm *v1alpha1.Li
 }
 
 func (a *app) setParams(ctx context.Context, api client.WithWatch, vm *v1alpha1.LimaVM, pairs, unset []string, w *waiting) error {
+	if !vm.DeletionTimestamp.IsZero() {
+		return beingDeleted(vm.Name)
+	}
 	before := vm.DeepCopy()
 	err := change(ctx, api, vm, func(vm *v1alpha1.LimaVM) {
 		if vm.Spec.Params == nil {
@@ -152,10 +157,16 @@ func (a *app) setParams(ctx context.Context, api client.WithWatch, vm *v1alpha1.
 	case !w.wait:
 		return done(a.Stdout, vm.Name, "will get the changed parameters")
 	}
-	pending := func(now *v1alpha1.LimaVM) bool { return now.Status.ObservedGeneration < vm.Generation }
-	applied := func(now *v1alpha1.LimaVM) bool {
-		return now.Status.AppliedTemplate != before.Status.AppliedTemplate && settled(now)
+	config, err := templateConfig(ctx, api, vm)
+	if apierrors.IsNotFound(err) { // the VM is about to get it
+		config, err = &corev1.ConfigMap{}, nil
 	}
+	if err != nil {
+		return err
+	}
+	pending := func(now *v1alpha1.LimaVM) bool { return now.Status.ObservedGeneration < vm.Generation }
+	// What the instance has need not differ from before: this change may take back one that is under way.
+	applied := func(now *v1alpha1.LimaVM) bool { return hasTemplate(now, config.ResourceVersion) && settled(now) }
 	if err := a.await(ctx, api, vm, w, goal{"getting the changed parameters", afterwards(before, "change", pending, applied)}); err != nil {
 		return err
 	}

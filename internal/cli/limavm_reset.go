@@ -36,7 +36,7 @@ func (a *app) resetCommand() *cobra.Command {
 }
 
 func (a *app) reset(ctx context.Context, api client.WithWatch, name string, yes bool, w *waiting) error {
-	vm, err := findVM(ctx, api, name)
+	vm, err := livingVM(ctx, api, name)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (a *app) restartCommand() *cobra.Command {
 }
 
 func (a *app) restart(ctx context.Context, api client.WithWatch, name string, w *waiting) error {
-	vm, err := findVM(ctx, api, name)
+	vm, err := livingVM(ctx, api, name)
 	if err != nil {
 		return err
 	}

@@ -26,12 +26,20 @@ type remote struct {
 func (a *app) shellCommand() *cobra.Command {
 	var r remote
 	cmd := &cobra.Command{
-		Use: "shell NAME [-- COMMAND…]", Short: "Enter a VM, or run a command in it and pass its exit status on",
+		Use: "shell NAME [flags] [--] [COMMAND…]", Short: "Enter a VM, or run a command in it and pass its exit status on",
+		Long: "Enter a VM, or run a command in it and pass its exit status on. From the first word of the command on, flags are the command's.",
 		Example: "  rdd limavm shell dev\n  rdd limavm shell dev -- uname -a\n" +
 			"  rdd limavm shell dev --workdir /tmp --env LANG=C -- ls -l",
 		Args:              func(_ *cobra.Command, args []string) error { return names(nil, args[:min(1, len(args))]) },
-		ValidArgsFunction: a.completeVMs(1),
+		ValidArgsFunction: a.completeShell,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if r.command, err = afterFlags(cmd, args[1:]); err != nil {
+				return err
+			}
+			if help, _ := cmd.Flags().GetBool("help"); help {
+				return cmd.Help()
+			}
 			inst, err := a.instance()
 			if err != nil {
 				return err
@@ -43,8 +51,7 @@ func (a *app) shellCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r.command = args[1:]
-			arguments := []string{"-F", config, "-q"}
+			arguments := []string{"-F", config, "-o", "LogLevel=ERROR"}
 			if a.isTerminal(a.Stdin) && a.isTerminal(a.Stdout) {
 				arguments = append(arguments, "-t")
 			}
@@ -53,7 +60,30 @@ func (a *app) shellCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&r.workdir, "workdir", "", "directory in the guest to run in (default: the home directory)")
 	cmd.Flags().StringArrayVarP(&r.env, "env", "e", nil, "environment variable: KEY=VALUE, or KEY for its value here; may be repeated")
+	cmd.Flags().SetInterspersed(false)
 	return cmd
+}
+
+// afterFlags takes our flags from between the name of a VM and the command, whose own flags are not ours.
+func afterFlags(cmd *cobra.Command, args []string) ([]string, error) {
+	if err := cmd.Flags().Parse(args); err != nil {
+		return nil, usagef("%w; see \"%s --help\"", err, cmd.CommandPath())
+	}
+	return cmd.Flags().Args(), nil
+}
+
+// completeShell completes the name of a VM, and our flags behind it.
+func (a *app) completeShell(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 || !strings.HasPrefix(toComplete, "-") {
+		return a.completeVMs(1)(cmd, args, toComplete)
+	}
+	var found []string
+	if command, err := afterFlags(cmd, args[1:]); err == nil && len(command) == 0 {
+		for _, name := range []string{"env", "workdir", "help"} {
+			found = append(found, cobra.CompletionWithDesc("--"+name, cmd.Flags().Lookup(name).Usage))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
 // sshConfigOf is the ssh configuration of a VM that runs. It says plainly when it does not.

@@ -29,7 +29,7 @@ func (a *app) startCommand() *cobra.Command {
 }
 
 func (a *app) start(ctx context.Context, api client.WithWatch, name string, w *waiting) error {
-	vm, err := findVM(ctx, api, name)
+	vm, err := livingVM(ctx, api, name)
 	if err != nil {
 		return err
 	}

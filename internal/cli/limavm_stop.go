@@ -25,6 +25,9 @@ func stopFlags(cmd *cobra.Command) *stopping {
 		if s.force && cmd.Flags().Changed("grace-period") {
 			return usagef("either --force or --grace-period, not both")
 		}
+		if cmd.Flags().Changed("grace-period") && s.grace < 0 {
+			return usagef("--grace-period must not be negative")
+		}
 		if previous != nil {
 			return previous(cmd, args)
 		}
@@ -79,8 +82,22 @@ func (a *app) stop(ctx context.Context, api client.WithWatch, name string, s *st
 	if !w.wait {
 		return done(a.Stdout, name, "will stop")
 	}
-	if err := a.await(ctx, api, vm, w, goal{"stopping", stopped}); err != nil {
+	last := vm
+	reached := func(now *v1alpha1.LimaVM) (bool, error) {
+		last = now
+		return stopped(now)
+	}
+	if err := a.await(ctx, api, vm, w, goal{"stopping", reached}); err != nil {
 		return err
 	}
+	if last != nil && isUnmade(last) {
+		return done(a.Stdout, name, "does not run: it could not be created, which goes on being tried; \"rdd limavm status "+name+"\" tells why")
+	}
 	return done(a.Stdout, name, "has stopped")
+}
+
+// isUnmade tells whether there is no instance, and making it fails.
+func isUnmade(vm *v1alpha1.LimaVM) bool {
+	failure := failureOf(vm)
+	return failure != nil && failure.Type == v1alpha1.ConditionCreated
 }

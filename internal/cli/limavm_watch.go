@@ -16,13 +16,11 @@ import (
 // watchVMs prints the VMs that there are, and then a line for each change, until ctx ends.
 func (a *app) watchVMs(ctx context.Context, api client.WithWatch, list *v1alpha1.LimaVMList, namespace string, f *format) error {
 	c := &columns{w: a.Stdout, quiet: f.output != "table" || f.noHeaders}
-	header := vmHeader()
+	var rows [][]string
 	for i := range list.Items {
-		for column, cell := range vmRow(&list.Items[i], time.Now())[:len(header)-1] {
-			header[column] = fmt.Sprintf("%-*s", len(cell), header[column])
-		}
+		rows = append(rows, vmRow(&list.Items[i], time.Now()))
 	}
-	c.header(header...)
+	c.header(rows, vmHeader()...)
 	show := func(vm *v1alpha1.LimaVM, gone bool) error {
 		switch f.output {
 		case "json":

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
 )
@@ -17,9 +16,9 @@ import (
 // readCounters reads counters without labels from the metrics of a control plane that runs. One that it does not have is
 // missing in the result, such as with an older daemon.
 func readCounters(ctx context.Context, inst instance.Instance, names ...string) (map[string]*int, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", inst.Kubeconfig())
+	config, err := credentials(inst)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the credentials in %s: %w", inst.Kubeconfig(), err)
+		return nil, err
 	}
 	api, err := rest.HTTPClientFor(config)
 	if err != nil {

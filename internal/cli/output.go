@@ -43,11 +43,21 @@ func (f *format) table(w io.Writer, rows [][]string) error {
 	if f.noHeaders {
 		rows = rows[1:]
 	}
-	columns := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	var aligned strings.Builder
+	columns := tabwriter.NewWriter(&aligned, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(columns, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+		fmt.Fprintln(columns, strings.Join(row, "\t"))
 	}
-	return columns.Flush()
+	if err := columns.Flush(); err != nil {
+		return err
+	}
+	// Not before: a column is only as wide as those of its cells that another one follows.
+	for line := range strings.Lines(aligned.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // data prints a value as JSON or YAML.
@@ -70,9 +80,14 @@ type columns struct {
 	widths []int
 }
 
-func (c *columns) header(cells ...string) {
-	for _, cell := range cells {
-		c.widths = append(c.widths, len(cell))
+// header prints the header, with columns as wide as the rows that are known already want them.
+func (c *columns) header(known [][]string, cells ...string) {
+	for i, cell := range cells {
+		width := len(cell)
+		for _, row := range known {
+			width = max(width, len([]rune(row[i])))
+		}
+		c.widths = append(c.widths, width)
 	}
 	if !c.quiet {
 		_ = c.row(cells...)

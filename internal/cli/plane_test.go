@@ -39,10 +39,10 @@ const roleVariable = "RDD_TEST_ROLE"
 func TestMain(m *testing.M) {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	ctrllog.SetLogger(logr.Discard())
-	logrus.SetOutput(io.Discard)
 	if os.Getenv(roleVariable) != "" {
 		os.Exit(beRDD())
 	}
+	logrus.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
 
@@ -82,7 +82,7 @@ func newPlane(t *testing.T) *plane {
 	quiet := slog.New(slog.DiscardHandler)
 	metrics := limavm.NewMetrics()
 	server, err := controlplane.Start(t.Context(), controlplane.Config{
-		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), CRDs: crds, Version: "v1.2.3", Log: quiet,
+		Store: inst.StoreFile(), TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), CRDs: crds, Version: "v1.2.3", Log: quiet,
 		Admission: []controlplane.Admission{admission}, Metrics: metrics,
 	})
 	p.must(err)
@@ -193,6 +193,17 @@ func (p *plane) vm(name string) *v1alpha1.LimaVM {
 	vm, err := findVM(p.Context(), p.api, name)
 	p.must(err)
 	return vm
+}
+
+// until waits for a state of a VM.
+func (p *plane) until(name string, reached func(*v1alpha1.LimaVM) bool) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.Context(), patience)
+	defer cancel()
+	_, err := follow(ctx, p.api, p.vm(name), func(vm *v1alpha1.LimaVM) (bool, error) {
+		return vm != nil && reached(vm), nil
+	})
+	p.must(err)
 }
 
 // hang has operations of one kind hang until release is called, or they are called off.

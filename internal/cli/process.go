@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	_ "github.com/seed-192657fa/rdd/internal/home" // before Lima's packages initialise
 )
 
 // OfProcess is the Config that this process was started with.

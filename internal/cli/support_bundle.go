@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/bundle"
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/datastore"
 	"github.com/seed-192657fa/rdd/internal/doctor"
 	"github.com/seed-192657fa/rdd/internal/instance"
 )
@@ -44,33 +47,43 @@ func (a *app) supportBundleCommand() *cobra.Command {
 			}
 			now := time.Now()
 			top := fmt.Sprintf("rdd-%s-%s", inst.Name, now.Format("20060102-150405"))
-			if file == "" {
+			switch {
+			case file == "-" && a.isTerminal(a.Stdout):
+				return usagef("a bundle is not for a terminal: --file=- goes with a pipe or a redirection")
+			case file == "-":
+				return a.writeBundle(cmd.Context(), inst, a.Stdout, top, now)
+			case file == "":
 				file = top + ".tar.gz"
 			}
-			if err := a.writeBundle(cmd.Context(), inst, file, top, now); err != nil {
+			if err := a.saveBundle(cmd.Context(), inst, file, top, now); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(a.Stdout, file)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "where to write it (default: rdd-INSTANCE-TIME.tar.gz here)")
+	cmd.Flags().StringVar(&file, "file", "", "where to write it, - for standard output (default: rdd-INSTANCE-TIME.tar.gz here)")
 	return cmd
 }
 
-func (a *app) writeBundle(ctx context.Context, inst instance.Instance, file, top string, now time.Time) (err error) {
-	objects, problem := readObjects(ctx, inst)
-	redact := bundle.NewRedactor(append(secretsOf(objects), append(secretsOn(inst), a.secretsAround()...)...))
+func (a *app) saveBundle(ctx context.Context, inst instance.Instance, file, top string, now time.Time) (err error) {
 	target, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot write the bundle: %w", err)
 	}
-	w := bundle.NewWriter(target, top, now, redact)
 	defer func() {
-		if err = errors.Join(err, w.Close(), target.Close()); err != nil {
+		if err = errors.Join(err, target.Close()); err != nil {
 			_ = os.Remove(file)
 		}
 	}()
+	return a.writeBundle(ctx, inst, target, top, now)
+}
+
+func (a *app) writeBundle(ctx context.Context, inst instance.Instance, target io.Writer, top string, now time.Time) (err error) {
+	objects, problem := readObjects(ctx, inst)
+	redact := bundle.NewRedactor(append(secretsOf(objects), append(secretsOn(inst), a.secretsAround()...)...))
+	w := bundle.NewWriter(target, top, now, redact)
+	defer func() { err = errors.Join(err, w.Close()) }()
 	for _, add := range []func() error{
 		func() error { return w.Add("versions.json", a.versions(inst)) },
 		func() error { return w.Add("paths.json", encoded(mapOf(pathsOf(inst)))) },
@@ -150,7 +163,7 @@ func readObjects(ctx context.Context, inst instance.Instance) (objects map[strin
 	if err != nil || !record.Serves() {
 		return nil, errors.Join(err, errors.New("the control plane does not serve, so there are no objects"))
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", inst.Kubeconfig())
+	config, err := credentials(inst)
 	if err != nil {
 		return nil, err
 	}
@@ -223,15 +236,11 @@ func addLogs(w *bundle.Writer, inst instance.Instance) error {
 
 // addVMs adds what Lima and rdd have written about each VM: no disks, no keys.
 func addVMs(w *bundle.Writer, inst instance.Instance) error {
+	records := filepath.Base(inst.Records()) + "/" + filepath.Base(inst.RecordDir("*"))
 	for _, pattern := range []string{
-		filepath.Join(inst.LimaHome(), "[a-z0-9]*", "*.log"), filepath.Join(inst.LimaHome(), "[a-z0-9]*", "lima.yaml"),
-		filepath.Join(inst.RecordDir("*"), "*.log"), filepath.Join(inst.RecordDir("*"), "*.json"), inst.LimaDefaults(),
+		"[a-z0-9]*/*.log", "[a-z0-9]*/lima.yaml", records + "/*.log", records + "/*.json", "_config/" + filepath.Base(inst.LimaDefaults()),
 	} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			return w.Add("vms/errors.txt", []byte(err.Error()+"\n")) // a home directory with brackets
-		}
-		for _, file := range files {
+		for _, file := range matching(inst.LimaHome(), pattern) {
 			name, err := filepath.Rel(inst.LimaHome(), file)
 			if err != nil {
 				return err
@@ -247,17 +256,23 @@ func addVMs(w *bundle.Writer, inst instance.Instance) error {
 	return nil
 }
 
+// matching lists the files below a directory, which may have brackets in its name.
+func matching(dir, pattern string) (files []string) {
+	names, _ := fs.Glob(os.DirFS(dir), pattern) // the patterns are well-formed
+	for _, name := range names {
+		files = append(files, filepath.Join(dir, filepath.FromSlash(name)))
+	}
+	return files
+}
+
 // secretsOn are the secrets in this instance's files.
 func secretsOn(inst instance.Instance) (values []string) {
-	for _, pattern := range []string{
-		filepath.Join(inst.TLSDir(), "*.key"), filepath.Join(inst.Dir, "*.token"),
-		filepath.Join(inst.LimaHome(), "_config", "user"), filepath.Join(inst.LimaHome(), "_config", "*.key"),
-	} {
-		files, _ := filepath.Glob(pattern) // without a match, the patterns of the Redactor are left
-		for _, file := range files {
-			if content, err := os.ReadFile(file); err == nil {
-				values = append(values, string(content))
-			}
+	for _, file := range slices.Concat(
+		matching(inst.TLSDir(), "*.key"), matching(inst.Dir, "*.token"),
+		matching(inst.LimaHome(), "_config/user"), matching(inst.LimaHome(), "_config/*.key"),
+	) {
+		if content, err := os.ReadFile(file); err == nil { // else the patterns of the Redactor are left
+			values = append(values, string(content))
 		}
 	}
 	if kubeconfig, err := clientcmd.LoadFromFile(inst.Kubeconfig()); err == nil {
@@ -266,7 +281,7 @@ func secretsOn(inst instance.Instance) (values []string) {
 		}
 	}
 	if settings, _, err := daemon.LoadSettings(inst); err == nil {
-		values = append(values, daemon.Passwords(settings.DatastoreEndpoint)...)
+		values = append(values, datastore.Passwords(settings.DatastoreEndpoint)...)
 	}
 	return values
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/datastore"
 	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
@@ -24,7 +25,7 @@ func settingsFlags(cmd *cobra.Command) {
 	defaults := daemon.DefaultSettings()
 	cmd.Flags().String("controllers", defaults.Controllers, "controllers to run: * for all, names or groups, a leading - to leave one out, empty for none")
 	cmd.Flags().Int("secure-port", 0, "port of the API on the loopback interface (default: 6443 plus the instance's index, or the next free one)")
-	cmd.Flags().String("datastore-endpoint", "", "URL of an etcd to keep the API's objects in, instead of the embedded store; @FILE reads it from a file, as one with a password must be")
+	cmd.Flags().String("datastore-endpoint", "", "URL of an etcd to keep the API's objects in, instead of the embedded store, or several, separated by commas; @FILE reads them from a file, as those with a password must be")
 }
 
 // applySettings changes the settings by the flags that were given.
@@ -47,21 +48,28 @@ func applySettings(cmd *cobra.Command, settings *daemon.Settings) error {
 	return nil
 }
 
-// readEndpoint reads the URL of a datastore from a file where that is what the flag says. A password in an argument list could be read
-// by every user of the computer.
+// readEndpoint reads the URLs of a datastore, from a file where that is what the flag says. A password in an argument list could be
+// read by every user of the computer.
 func readEndpoint(flag string) (string, error) {
 	file, named := strings.CutPrefix(flag, "@")
-	if !named {
-		if len(daemon.Passwords(flag)) > 0 {
-			return "", usagef("every user of this computer can read a password in an argument list: write the URL to a file, and say --datastore-endpoint=@FILE")
+	endpoint := flag
+	if named {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return "", usagef("cannot read the URL of the datastore: %w", err)
 		}
-		return flag, nil
+		endpoint = strings.TrimSpace(string(content))
 	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return "", usagef("cannot read the URL of the datastore: %w", err)
+	if endpoint == "" {
+		return "", nil // the embedded store
 	}
-	return strings.TrimSpace(string(content)), nil
+	if _, err := datastore.Parse(endpoint); err != nil {
+		return "", usage(err)
+	}
+	if !named && len(datastore.Passwords(endpoint)) > 0 {
+		return "", usagef("every user of this computer can read a password in an argument list: write the URL to a file, and say --datastore-endpoint=@FILE")
+	}
+	return endpoint, nil
 }
 
 // sessionFlags are the given flags again, for the daemon in the background, which is in another directory.

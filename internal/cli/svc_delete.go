@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/logging"
 	"github.com/seed-192657fa/rdd/internal/login"
 )
 
@@ -23,7 +24,7 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := daemon.Stop(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
+			if _, err := a.stopDaemon(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
 				return err
 			}
 			cfg, err := a.driverConfig(inst)
@@ -49,13 +50,13 @@ func (a *app) svcDeleteCommand() *cobra.Command {
 
 // driverConfig is what it takes to reach the VMs of an instance without its daemon.
 func (a *app) driverConfig(inst instance.Instance) (daemon.Config, error) {
-	level, err := daemon.ParseLevel(a.logLevel)
+	level, err := logging.ParseLevel(a.logLevel)
 	if err != nil {
 		return daemon.Config{}, usage(err)
 	}
 	return daemon.Config{
 		Instance: inst, Version: a.Version, Executable: a.Executable, Agents: a.Agents,
 		Environ: with(a.Environ, "LIMA_HOME", inst.LimaHome()),
-		Log:     daemon.NewLogger(a.Stderr, level),
+		Log:     logging.New(a.Stderr, level),
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func (a *app) svcInstallCommand() *cobra.Command {
 		Use: "install", Short: "Start the control plane whenever you log in, from now on", Args: cobra.NoArgs,
 		Long: "Start the control plane whenever you log in: by systemd, launchd or the task scheduler of Windows. One that runs is\n" +
 			"replaced by theirs, with the VMs left running. VMs that should run are started with it, and shut down when your\n" +
-			"session ends. Run it again after rdd has moved.",
+			"session ends; Windows ends them without that, unless you say \"rdd svc stop\" first. Run it again after rdd has moved.",
 		Example: "  rdd svc install --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			inst, plan, err := a.loginPlan()
@@ -66,8 +67,15 @@ func (a *app) svcUninstallCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			record, err := daemon.Find(inst)
+			if err != nil {
+				return err
+			}
+			if record != nil {
+				plan.Unload = nil // it would end the control plane; what the system has read it forgets when the session ends
+			}
 			if dryRun {
-				for _, command := range plan.Disable {
+				for _, command := range slices.Concat(plan.Unload, plan.Disable) {
 					fmt.Fprintf(a.Stdout, "$ %s\n", strings.Join(command, " "))
 				}
 				for _, file := range plan.Files {
@@ -99,6 +107,7 @@ func (a *app) loginPlan() (instance.Instance, login.Plan, error) {
 	spec := login.Spec{
 		Instance: inst.Name, Executable: a.Executable, Home: a.env.directories.Home, ConfigHome: a.env.configHome,
 		Stdout: inst.StdoutLog(), Stderr: inst.StderrLog(), Environ: a.env.lasting,
+		ExitRunning: exitRunning,
 	}
 	if !filepath.IsAbs(spec.ConfigHome) {
 		spec.ConfigHome = filepath.Join(spec.Home, ".config")

@@ -28,39 +28,46 @@ func (a *app) svcPathsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 {
-				return a.printPath(inst, args[0])
+			paths := pathsOf(inst)
+			if len(args) == 0 {
+				return a.printPaths(paths, f)
 			}
-			return a.printPaths(inst, f)
+			path, err := pathOf(paths, args[0])
+			if err == nil && f.output == "table" {
+				_, err = fmt.Fprintln(a.Stdout, path[1])
+			} else if err == nil {
+				err = a.printPaths([][2]string{path}, f)
+			}
+			return err
 		},
 	}
 	f = formatFlags(cmd, "table", "json", "shell")
 	return cmd
 }
 
-func (a *app) printPath(inst instance.Instance, key string) error {
+// pathOf is the one of that key, of which the beginning may be left out.
+func pathOf(paths [][2]string, key string) ([2]string, error) {
 	wanted := strings.ToUpper(key)
 	if !strings.HasPrefix(wanted, "RDD_") {
 		wanted = "RDD_" + wanted
 	}
 	var keys []string
-	for _, path := range pathsOf(inst) {
+	for _, path := range paths {
 		if path[0] == wanted {
-			_, err := fmt.Fprintln(a.Stdout, path[1])
-			return err
+			return path, nil
 		}
 		keys = append(keys, path[0])
 	}
-	return notFoundf("there is no path %q; there are %s", key, strings.Join(keys, ", "))
+	return [2]string{}, notFoundf("there is no path %q; there are %s", key, strings.Join(keys, ", "))
 }
 
-func (a *app) printPaths(inst instance.Instance, f *format) error {
+func (a *app) printPaths(paths [][2]string, f *format) error {
 	values := map[string]string{}
 	rows := [][]string{{"KEY", "PATH"}}
 	var exports strings.Builder
 	// What has a meaning within double quotes.
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`")
-	for _, path := range pathsOf(inst) {
+	for _, path := range paths {
 		values[path[0]] = path[1]
 		rows = append(rows, []string{path[0], path[1]})
 		fmt.Fprintf(&exports, "export %s=\"%s\"\n", path[0], escape.Replace(path[1]))

@@ -34,7 +34,7 @@ func (a *app) svcResetCommand() *cobra.Command {
 				return err
 			}
 			cfg.Settings = settings
-			if _, err := daemon.Stop(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
+			if _, err := a.stopDaemon(cmd.Context(), inst, daemon.Stopping{Timeout: timeout, Patient: !cmd.Flags().Changed("timeout")}); err != nil {
 				return err
 			}
 			if err := daemon.Reset(cmd.Context(), cfg); err != nil {

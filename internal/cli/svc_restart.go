@@ -62,7 +62,7 @@ func (a *app) handOver(
 		flags = append(old.Session, flags...)
 	}
 	_, err = daemon.Stop(ctx, inst, daemon.Stopping{Timeout: handoverTimeout, KeepVMs: true})
-	if errors.Is(err, daemon.ErrForced) {
+	if errors.Is(err, daemon.ErrForced) || is[*daemon.FailedError](err) {
 		a.note("%s", describe(err)) // it is gone all the same
 	} else if err != nil {
 		return nil, err

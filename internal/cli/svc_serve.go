@@ -4,19 +4,28 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/logging"
 	"github.com/seed-192657fa/rdd/process"
 )
 
 func (a *app) svcServeCommand() *cobra.Command {
-	var launched, keepVMs bool
+	var launched, keepVMs, unlessRunning bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the control plane in the foreground: for systemd, launchd and debugging", Args: cobra.NoArgs,
 		Example: "  rdd --log-level=debug svc serve",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if launched || keepVMs {
+				// Only who sits at a terminal means it when he asks twice; elsewhere two may have asked.
+				again := make(chan os.Signal, 1)
+				signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+				defer signal.Stop(again)
+			}
 			var announcer *daemon.Announcer
 			if launched {
 				pipe, err := inheritedPipe()
@@ -29,11 +38,17 @@ func (a *app) svcServeCommand() *cobra.Command {
 			if err != nil {
 				announcer.Failed(err)
 			}
+			// The system takes a failure for a crash, and would start again what was asked to end.
+			if (keepVMs || unlessRunning) && is[*daemon.AskedError](err) || unlessRunning && errors.Is(err, daemon.ErrRunning) {
+				a.note("%s", describe(err))
+				return nil
+			}
 			return err
 		},
 	}
 	settingsFlags(cmd)
 	cmd.Flags().BoolVar(&keepVMs, "keep-vms", false, "leave the VMs running when a signal ends the control plane, for the next one to take over")
+	cmd.Flags().BoolVar(&unlessRunning, "unless-running", false, "end without an error where another control plane serves the instance")
 	cmd.Flags().BoolVar(&launched, "launched", false, "tell the process that launched this one how the start goes")
 	_ = cmd.Flags().MarkHidden("launched")
 	return cmd
@@ -65,7 +80,7 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer, keepVMs boo
 	if err != nil {
 		return err
 	}
-	level, err := daemon.ParseLevel(a.logLevel)
+	level, err := logging.ParseLevel(a.logLevel)
 	if err != nil {
 		return usage(err)
 	}
@@ -82,7 +97,7 @@ func (a *app) serve(cmd *cobra.Command, announcer *daemon.Announcer, keepVMs boo
 		Instance: inst, Settings: settings, Session: sessionFlags(cmd), KeepVMs: keepVMs,
 		Version: a.Version, Executable: a.Executable, Agents: a.Agents,
 		Environ:  with(a.Environ, "LIMA_HOME", inst.LimaHome()),
-		Log:      daemon.NewLogger(out, level),
+		Log:      logging.New(out, level),
 		Logs:     logs,
 		Announce: announcer,
 	})

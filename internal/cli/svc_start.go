@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -18,12 +19,14 @@ func (a *app) svcStartCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := a.settings(cmd, inst); err != nil {
+			wanted, err := a.settings(cmd, inst)
+			if err != nil {
 				return err
 			}
 			ctx, cancel := w.context(cmd.Context())
 			defer cancel()
-			record, launched, err := a.launch(ctx, inst, sessionFlags(cmd), w.wait)
+			flags := sessionFlags(cmd)
+			record, launched, err := a.launch(ctx, inst, flags, w.wait)
 			if err != nil {
 				return err
 			}
@@ -36,6 +39,9 @@ func (a *app) svcStartCommand() *cobra.Command {
 				state = "is ready"
 			} else if notice := a.outdated(record); notice != "" {
 				a.note("%s", notice)
+			}
+			if inForce, err := a.settingsInForce(inst); !launched && err == nil && inForce != wanted && len(flags) > 0 {
+				a.note("Not in effect: %s; \"rdd svc restart\" with the same flags starts it anew with them, and leaves the VMs running", strings.Join(flags, " "))
 			}
 			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s: https://%s, PID %d\n", inst.Name, state, record.Address, record.PID)
 			return err

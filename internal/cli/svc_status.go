@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
+	"github.com/seed-192657fa/rdd/internal/doctor"
 	"github.com/seed-192657fa/rdd/internal/instance"
 )
 
@@ -27,6 +28,8 @@ type serviceStatus struct {
 	Address   string         `json:"address,omitempty"`
 	StartedAt *time.Time     `json:"startedAt,omitempty"`
 	VMs       map[string]int `json:"vms,omitempty"`
+	// Unattended are the VMs that run although the control plane does not.
+	Unattended []string `json:"unattended,omitempty"`
 	// Restarts is how often the VMs came to run in their lives.
 	Restarts *int `json:"restarts,omitempty"`
 	// ForcedStops and ForeignProcesses are those since the daemon started: VMs that were ended by force, and PID files that
@@ -46,6 +49,8 @@ func (a *app) svcStatusCommand() *cobra.Command {
 	var f *format
 	cmd := &cobra.Command{
 		Use: "status", Short: "Tell whether the control plane runs, and how many VMs there are", Args: cobra.NoArgs,
+		Long: "Tell whether the control plane runs, and how many VMs there are. Where it does not run, VMs that run without it are\n" +
+			"named. The exit code is 0 in either case: \"running\" in -o json tells them apart.",
 		Example: "  rdd svc status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			inst, err := a.instance()
@@ -80,6 +85,7 @@ func (a *app) statusOf(ctx context.Context, inst instance.Instance) (*serviceSta
 	}
 	status := &serviceStatus{Instance: inst.Name, Created: created || record != nil}
 	if record == nil {
+		status.Unattended = doctor.Alive(inst)
 		return status, nil
 	}
 	status.Running, status.Ready = true, record.Serves()
@@ -144,6 +150,9 @@ func (s *serviceStatus) rows() [][]string {
 	}
 	if s.Problem != "" {
 		vms = s.Problem
+	}
+	if len(s.Unattended) > 0 {
+		vms = fmt.Sprintf("running without a control plane: %s; \"rdd svc start\" takes over, \"rdd svc stop\" shuts down", strings.Join(s.Unattended, ", "))
 	}
 	pid := ""
 	if s.PID != 0 {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/login"
 )
 
 // stopTimeout leaves VMs their default grace, force included, with time to spare.
@@ -25,16 +27,17 @@ func (a *app) svcStopCommand() *cobra.Command {
 				return err
 			}
 			how.Patient = !cmd.Flags().Changed("timeout")
-			was, err := daemon.Stop(cmd.Context(), inst, how)
+			was, err := a.stopDaemon(cmd.Context(), inst, how)
 			if err != nil {
+				return err
+			}
+			// Also after it has ended: it may have died over it, or been asked before it knew its VMs.
+			if err := a.stopLeftVMs(cmd.Context(), inst, how); err != nil {
 				return err
 			}
 			state := "has stopped"
 			if !was {
 				state = "was not running"
-				if err := a.stopLeftVMs(cmd.Context(), inst, how); err != nil {
-					return err
-				}
 			}
 			_, err = fmt.Fprintf(a.Stdout, "The control plane of instance %q %s\n", inst.Name, state)
 			return err
@@ -45,7 +48,18 @@ func (a *app) svcStopCommand() *cobra.Command {
 	return cmd
 }
 
-// stopLeftVMs shuts down what runs without a control plane, because that crashed or was told to keep it.
+// stopDaemon is daemon.Stop for good: what had to be ended by force, the system would start again.
+func (a *app) stopDaemon(ctx context.Context, inst instance.Instance, how daemon.Stopping) (was bool, err error) {
+	was, err = daemon.Stop(ctx, inst, how)
+	if errors.Is(err, daemon.ErrForced) {
+		if _, plan, unplanned := a.loginPlan(); unplanned == nil { // what no plan can be made for was never installed
+			err = errors.Join(err, login.Halt(context.WithoutCancel(ctx), plan))
+		}
+	}
+	return was, err
+}
+
+// stopLeftVMs shuts down what runs without a control plane.
 func (a *app) stopLeftVMs(ctx context.Context, inst instance.Instance, how daemon.Stopping) error {
 	if how.KeepVMs {
 		return nil

@@ -2,10 +2,15 @@ package cli
 
 import (
 	"encoding/json"
+	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
@@ -70,6 +75,70 @@ func TestAnotherVersionIsNoticed(t *testing.T) {
 	}
 }
 
+func TestAHomeDirectoryThatIsTooLong(t *testing.T) {
+	home := filepath.Join(t.TempDir(), strings.Repeat("h", 100))
+	for _, args := range [][]string{{"svc", "start"}, {"limavm", "list"}} {
+		if _, stderr, code := rdd(t, home, nil, args...); code != exitFailed || !strings.Contains(stderr, "is too long for the sockets of VMs") {
+			t.Errorf("%q: exit code %d, %s", args, code, stderr)
+		}
+	}
+	if _, err := os.Stat(home); err == nil {
+		t.Error("something was made")
+	}
+}
+
+// TestStatusNamesVMsWithoutAControlPlane has this process as what runs one of them.
+func TestStatusNamesVMsWithoutAControlPlane(t *testing.T) {
+	home := t.TempDir()
+	inst, err := instance.New("", instance.Env{Home: home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := process.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := self
+	dead.StartTime--
+	for name, child := range map[string]process.Identity{"dev": self, "old": dead} {
+		record, err := json.Marshal(map[string]any{"child": child})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(inst.RecordDir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(inst.RecordDir(name), "record.json"), record, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stdout, stderr, code := rdd(t, home, nil, "svc", "status")
+	if code != 0 || !strings.Contains(stdout, "running without a control plane: dev; \"rdd svc start\" takes over") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+	stdout, stderr, code = rdd(t, home, nil, "svc", "status", "-o", "json")
+	var status serviceStatus
+	if err := json.Unmarshal([]byte(stdout), &status); err != nil || code != 0 || !slices.Equal(status.Unattended, []string{"dev"}) {
+		t.Errorf("exit code %d, %v, %s%s", code, err, stdout, stderr)
+	}
+}
+
+// TestStartWithFlagsThatAreNotInEffect: the control plane that runs has others.
+func TestStartWithFlagsThatAreNotInEffect(t *testing.T) {
+	home := t.TempDir()
+	inst, err := instance.New("", instance.Env{Home: home})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pretend(t, inst, func(r *daemon.Record) { r.Session = []string{"--secure-port=7001"} })
+	for flags, told := range map[string]bool{"": false, "--secure-port=7001": false, "--secure-port=7002": true, "--secure-port=7001 --controllers=-lima": true} {
+		_, stderr, code := rdd(t, home, nil, append([]string{"svc", "start"}, strings.Fields(flags)...)...)
+		if code != 0 || strings.HasPrefix(stderr, "Not in effect: --") != told || strings.Contains(stderr, `"rdd svc restart" with the same flags`) != told {
+			t.Errorf("%q: exit code %d, %q", flags, code, stderr)
+		}
+	}
+}
+
 // TestResetOfADatastoreOfOthers has the objects elsewhere by a setting, and by a flag that holds for one session.
 func TestResetOfADatastoreOfOthers(t *testing.T) {
 	const endpoint = "--datastore-endpoint=http://127.0.0.1:2379"
@@ -109,5 +178,24 @@ func TestKeepLogs(t *testing.T) {
 		if got := parseEnvironment([]string{"RDD_KEEP_LOGS=" + value}).keepLogs; got != want {
 			t.Errorf("RDD_KEEP_LOGS=%s keeps logs: %t, want %t", value, got, want)
 		}
+	}
+}
+
+// TestAControlPlaneThatIsGone has a record of one, but nobody at its address.
+func TestAControlPlaneThatIsGone(t *testing.T) {
+	p := newPlane(t)
+	inst, err := instance.New("", instance.Env{Home: p.home})
+	p.must(err)
+	config, err := clientcmd.LoadFromFile(inst.Kubeconfig())
+	p.must(err)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	p.must(err)
+	for _, cluster := range config.Clusters {
+		cluster.Server = "https://" + listener.Addr().String()
+	}
+	listener.Close()
+	p.must(clientcmd.WriteToFile(*config, inst.Kubeconfig()))
+	for _, args := range [][]string{{"limavm", "list"}, {"limavm", "start", "dev"}, {"limavm", "events"}, {"ctl", "wait-condition", "limavm/dev", "Running"}} {
+		p.want(exitFailed, `^Error: the control plane of instance "2" does not answer \(.*refused.*\); "rdd svc status" tells more\n$`, args...)
 	}
 }

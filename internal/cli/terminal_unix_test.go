@@ -57,7 +57,7 @@ func TestProgressAndInterruptOnATerminal(t *testing.T) {
 			p.must(err)
 			_ = cmd.Wait()
 			shown.await(t, `Error: interrupted: VM "dev" goes on starting without you`)
-			if code := cmd.ProcessState.ExitCode(); code != 1 {
+			if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
 				t.Errorf("exit code %d", code)
 			}
 			if colour := regexp.MustCompile(`\x1b\[[0-9;]*m`).FindString(shown.String()); colour != "" && env != nil {

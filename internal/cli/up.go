@@ -47,7 +47,13 @@ func (a *app) up(ctx context.Context, c *creation, w *waiting) error {
 	if err != nil {
 		return err
 	}
-	_, err = findVM(ctx, api, c.name)
+	vm, err := findVM(ctx, api, c.name)
+	if err == nil && w.wait && !vm.DeletionTimestamp.IsZero() {
+		if err := a.await(ctx, api, vm, w, goal{"being deleted", gone}); err != nil {
+			return err
+		}
+		return a.create(ctx, c, w)
+	}
 	if is[*notFoundError](err) {
 		return a.create(ctx, c, w)
 	}

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"io"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -154,5 +156,37 @@ func TestQuoteSurvivesAShell(t *testing.T) {
 	}
 	if (remote{}).line() != nil {
 		t.Error("no words must mean an interactive shell")
+	}
+}
+
+// TestShellLeavesTheCommandItsFlags: ours end where the command begins.
+func TestShellLeavesTheCommandItsFlags(t *testing.T) {
+	for line, want := range map[string]string{
+		"dev":                                   "",
+		"dev df -h":                             "df -h",
+		"dev grep -q root --help":               "grep -q root --help",
+		"dev -- uname -a":                       "uname -a",
+		"dev --workdir /tmp ls -l":              "dir=/tmp ls -l",
+		"--workdir /tmp dev ls -l":              "dir=/tmp ls -l",
+		"dev --workdir /tmp --env A=B -- ls -l": "dir=/tmp A=B ls -l",
+		"dev -e A=B sh -e -- x":                 "A=B sh -e -- x",
+		"dev --env=A=B -- --workdir":            "A=B --workdir",
+	} {
+		var got string
+		a := &app{Config: Config{Stdout: io.Discard, Stderr: io.Discard}}
+		cmd := a.shellCommand()
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			command, err := afterFlags(cmd, args[1:])
+			env, _ := cmd.Flags().GetStringArray("env")
+			if dir, _ := cmd.Flags().GetString("workdir"); dir != "" {
+				env = append([]string{"dir=" + dir}, env...)
+			}
+			got = strings.Join(append(env, command...), " ")
+			return err
+		}
+		cmd.SetArgs(strings.Fields(line))
+		if err := cmd.Execute(); err != nil || got != want {
+			t.Errorf("shell %s: %q, %v; want %q", line, got, err, want)
+		}
 	}
 }

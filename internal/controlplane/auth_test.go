@@ -190,7 +190,7 @@ func TestKubeconfig(t *testing.T) {
 	if !strings.HasPrefix(s.Address(), "127.0.0.1:") {
 		t.Errorf("it listens on %s", s.Address())
 	}
-	checkPrivate(t, cfg.Kubeconfig, cfg.TLSDir, cfg.DataDir)
+	checkPrivate(t, cfg.Kubeconfig, cfg.TLSDir, filepath.Dir(cfg.Store))
 }
 
 func TestCertificates(t *testing.T) {

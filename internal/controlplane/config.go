@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,8 +25,8 @@ import (
 
 // Config says what to serve and where its files are.
 type Config struct {
-	// DataDir holds the store, store.db. It is created, 0700, when it is missing.
-	DataDir string
+	// Store is the file of the embedded store. Its directory is created, 0700, when it is missing.
+	Store string
 	// TLSDir holds certificates and the service account key: 0600 files in a 0700 directory. They persist.
 	TLSDir string
 	// Kubeconfig is where the admin's kubeconfig is written, 0600, at each start.
@@ -36,7 +35,7 @@ type Config struct {
 	// and is closed when the server ends or cannot start.
 	Listener net.Listener
 	// DatastoreEndpoint is empty for the embedded store, or the URLs of an etcd (or of what speaks its protocol), separated
-	// by commas.
+	// by commas, with the user and password that it wants, if any.
 	DatastoreEndpoint string
 	// CRDs are created or brought up to date before Start returns.
 	CRDs []*apiextensionsv1.CustomResourceDefinition
@@ -67,14 +66,11 @@ type Admission interface {
 	Review(ctx context.Context, req *admissionv1.AdmissionRequest) (patched []byte, err error)
 }
 
-const (
-	storeFile       = "store.db"
-	defaultEventTTL = time.Hour
-)
+const defaultEventTTL = time.Hour
 
 func (c *Config) complete() error {
 	for _, required := range []struct{ name, value string }{
-		{"DataDir", c.DataDir}, {"TLSDir", c.TLSDir}, {"Kubeconfig", c.Kubeconfig},
+		{"Store", c.Store}, {"TLSDir", c.TLSDir}, {"Kubeconfig", c.Kubeconfig},
 	} {
 		if required.value == "" {
 			return fmt.Errorf("%s is missing", required.name)
@@ -98,5 +94,3 @@ func (c *Config) complete() error {
 	}
 	return nil
 }
-
-func (c *Config) storePath() string { return filepath.Join(c.DataDir, storeFile) }

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,12 +70,9 @@ func startEtcd(t *testing.T) string {
 	return ""
 }
 
-func TestExternalEtcd(t *testing.T) {
-	cfg := testConfig(t)
-	cfg.CRDs = []*apiextensionsv1.CustomResourceDefinition{widgetCRD()}
-	cfg.EventTTL = 2 * time.Second
-	cfg.DatastoreEndpoint = startEtcd(t)
-	s := start(t, cfg)
+// makeWidget makes one, and sees it made.
+func makeWidget(t *testing.T, s *Server) {
+	t.Helper()
 	w := widgets(t, s).Namespace("default")
 	watching, err := w.Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -83,7 +83,16 @@ func TestExternalEtcd(t *testing.T) {
 	}
 	nextEvent(t, watching)
 	watching.Stop()
-	if _, err := os.Stat(cfg.storePath()); !errors.Is(err, fs.ErrNotExist) {
+}
+
+func TestExternalEtcd(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.CRDs = []*apiextensionsv1.CustomResourceDefinition{widgetCRD()}
+	cfg.EventTTL = 2 * time.Second
+	cfg.DatastoreEndpoint = startEtcd(t)
+	s := start(t, cfg)
+	makeWidget(t, s)
+	if _, err := os.Stat(cfg.Store); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("there is an embedded store too: %v", err)
 	}
 	c := client(t, s)
@@ -107,8 +116,82 @@ func TestExternalEtcdThatDoesNotAnswer(t *testing.T) {
 	cfg.DatastoreEndpoint = "http://127.0.0.1:1"
 	before := goroutines(t)
 	err := startError(t, cfg)
-	if !strings.Contains(err.Error(), cfg.DatastoreEndpoint) || !strings.Contains(err.Error(), "does not answer") {
+	if !strings.Contains(err.Error(), "cannot use the datastore at "+cfg.DatastoreEndpoint) {
 		t.Error(err)
 	}
 	expectNoMore(t, before, "client-go/util/workqueue.") // of controllers that have never run: they alone can shut them down
+}
+
+// secure has an etcd ask for a password: user "rdd" has the least that a control plane needs. It returns the URL with that login.
+func secure(t *testing.T, endpoint, password string) string {
+	t.Helper()
+	etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer etcd.Close()
+	const role = "store"
+	readWrite := clientv3.PermissionType(clientv3.PermReadWrite)
+	for _, do := range []func() error{
+		func() error { _, err := etcd.UserAdd(t.Context(), "root", "root"); return err },
+		func() error { _, err := etcd.UserGrantRole(t.Context(), "root", "root"); return err },
+		func() error { _, err := etcd.RoleAdd(t.Context(), role); return err },
+		func() error {
+			_, err := etcd.RoleGrantPermission(t.Context(), role, keyPrefix+"/", clientv3.GetPrefixRangeEnd(keyPrefix+"/"), readWrite)
+			return err
+		},
+		func() error {
+			_, err := etcd.RoleGrantPermission(t.Context(), role, "compact_rev_key", "", readWrite)
+			return err
+		},
+		func() error { _, err := etcd.UserAdd(t.Context(), "rdd", password); return err },
+		func() error { _, err := etcd.UserGrantRole(t.Context(), "rdd", role); return err },
+		func() error { _, err := etcd.AuthEnable(t.Context()); return err },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return withLogin(t, endpoint, url.UserPassword("rdd", password))
+}
+
+func withLogin(t *testing.T, endpoint string, user *url.Userinfo) string {
+	t.Helper()
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.User = user
+	return strings.ReplaceAll(parsed.String(), ",", "%2C") // it separates URLs
+}
+
+// TestExternalEtcdWithAPassword: what is stored is stored as the user in the URL, and a wrong or missing password is told without
+// showing one. It fails when the client is not given the login.
+func TestExternalEtcdWithAPassword(t *testing.T) {
+	const password = "s@cret, /:?#%"
+	endpoint := startEtcd(t)
+	cfg := testConfig(t)
+	cfg.CRDs = []*apiextensionsv1.CustomResourceDefinition{widgetCRD()}
+	cfg.DatastoreEndpoint = secure(t, endpoint, password)
+	s := start(t, cfg)
+	makeWidget(t, s)
+	stop(t, s)
+
+	for _, login := range []*url.Userinfo{nil, url.UserPassword("rdd", "other-s3cret")} {
+		cfg := testConfig(t)
+		cfg.DatastoreEndpoint = withLogin(t, endpoint, login)
+		err := startError(t, cfg)
+		if !strings.Contains(err.Error(), "cannot use the datastore at "+endpoint) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("as %v: %v", login, err)
+		}
+	}
+}
+
+// TestExternalEtcdThatIsNotUnderstood fails when the endpoints are used as they come.
+func TestExternalEtcdThatIsNotUnderstood(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.DatastoreEndpoint = "https://rdd:s3cret,x@127.0.0.1:1"
+	if err := startError(t, cfg); strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "cannot use endpoint 1 of the datastore") {
+		t.Error(err)
+	}
 }

@@ -77,6 +77,11 @@ func (k kube) expect(want, stdin string, args ...string) {
 	}
 }
 
+// story runs f as a subtest, with a kubectl that reports there.
+func (k kube) story(name string, f func(t *testing.T, k kube)) {
+	k.t.Run(name, func(t *testing.T) { f(t, kube{t, k.kubeconfig, k.home}) })
+}
+
 func manifest(t *testing.T, name string, spec map[string]any) string {
 	t.Helper()
 	content, err := json.Marshal(widget(name, spec))
@@ -92,8 +97,15 @@ func TestKubectl(t *testing.T) {
 	s := start(t, cfg)
 	k := newKube(t, s)
 
-	t.Run("version", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	kubectlReads(k)
+	kubectlWrites(k)
+	kubectlWaits(k)
+	kubectlEnds(k)
+}
+
+// kubectlReads tries what is asked about types, and of objects.
+func kubectlReads(k kube) {
+	k.story("version", func(t *testing.T, k kube) {
 		var v struct{ GitVersion string }
 		if err := json.Unmarshal([]byte(k.run("", "get", "--raw", "/version")), &v); err != nil {
 			t.Fatal(err)
@@ -105,21 +117,18 @@ func TestKubectl(t *testing.T) {
 			t.Errorf("version %s, want %s", v.GitVersion, want)
 		}
 	})
-	t.Run("api-resources", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("api-resources", func(t *testing.T, k kube) {
 		k.expect(`(?m)^widgets\s+example.rdd.dev/v1\s+true\s+Widget$`, "", "api-resources")
 		k.expect(`(?m)^configmaps\s+cm\s+v1\s+true\s+ConfigMap$`, "", "api-resources")
 		k.expect(`example.rdd.dev/v1`, "", "api-versions")
 	})
-	t.Run("explain", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("explain", func(t *testing.T, k kube) {
 		k.expect(`Size of the widget, in millimetres`, "", "explain", "widgets.spec.size")
 		k.expect(`A Widget for tests`, "", "explain", "widget")
 		k.expect(`ConfigMap holds configuration data`, "", "explain", "configmap")
 		k.expect(`(?s)metadata.*ObjectMeta`, "", "explain", "widgets", "--recursive")
 	})
-	t.Run("create and get", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("create and get", func(t *testing.T, k kube) {
 		k.expect(`widget.example.rdd.dev/one created`, manifest(t, "one", map[string]any{"size": 3}), "create", "-f", "-")
 		k.expect(`(?m)^NAME\s+SIZE\none\s+3$`, "", "get", "widgets")
 		k.expect(`widget.example.rdd.dev/one`, "", "get", "all", "-A", "-o", "name")
@@ -133,8 +142,11 @@ func TestKubectl(t *testing.T) {
 		k.expect(`(?m)^settings\s+1`, "", "get", "configmap", "settings")
 		k.expect(`(?s)Name:\s+settings.*b`, "", "describe", "configmap", "settings")
 	})
-	t.Run("strict validation", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+}
+
+// kubectlWrites tries what changes objects, and what is refused.
+func kubectlWrites(k kube) {
+	k.story("strict validation", func(t *testing.T, k kube) {
 		bad := manifest(t, "bad", map[string]any{"size": 3, "sise": 4})
 		if r := k.try(bad, "create", "-f", "-"); r.code == 0 || !strings.Contains(r.stderr, `unknown field "spec.sise"`) {
 			t.Errorf("code %d, %s", r.code, r.stderr)
@@ -146,8 +158,7 @@ func TestKubectl(t *testing.T) {
 			t.Errorf("code %d, %s", r.code, r.stderr)
 		}
 	})
-	t.Run("apply", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("apply", func(t *testing.T, k kube) {
 		first, second := manifest(t, "two", map[string]any{"size": 5}), manifest(t, "two", map[string]any{"size": 6, "color": "red"})
 		k.expect(`two created`, first, "apply", "-f", "-")
 		k.expect(`two unchanged`, first, "apply", "-f", "-")
@@ -159,8 +170,7 @@ func TestKubectl(t *testing.T) {
 		k.expect(`two configured`, second, "apply", "-f", "-")
 		k.expect(`^6$`, "", "get", "widget", "two", "-o", "jsonpath={.spec.size}")
 	})
-	t.Run("apply --server-side", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("apply --server-side", func(t *testing.T, k kube) {
 		k.expect(`serverside-applied`, manifest(t, "three", map[string]any{"size": 7}), "apply", "--server-side", "-f", "-")
 		r := k.try(manifest(t, "three", map[string]any{"size": 8}), "apply", "--server-side", "--field-manager", "other", "-f", "-")
 		if r.code == 0 || !strings.Contains(r.stderr, `conflict with "kubectl": .spec.size`) {
@@ -173,16 +183,14 @@ func TestKubectl(t *testing.T) {
 		k.expect(`example.rdd.dev/a.*example.rdd.dev/b`, "", "get", "configmap", "applied", "-o", "jsonpath={.metadata.finalizers}")
 		k.run("", "patch", "configmap", "applied", "--type=json", "-p", `[{"op":"remove","path":"/metadata/finalizers"}]`)
 	})
-	t.Run("edit and patch", func(t *testing.T) {
+	k.story("edit and patch", func(t *testing.T, k kube) {
 		if _, err := exec.LookPath("sed"); err != nil {
 			t.Log("no sed here, leaving edit out")
 		} else {
-			k := kube{t, k.kubeconfig, k.home}
 			k.run("", "patch", "widget", "two", "--type=merge", "-p", `{"spec":{"color":"red"}}`)
 			k.expect(`two edited`, "", "edit", "widget", "two")
 			k.expect(`^blue$`, "", "get", "widget", "two", "-o", "jsonpath={.spec.color}")
 		}
-		k := kube{t, k.kubeconfig, k.home}
 		k.run("", "patch", "widget", "two", "--type=json", "-p", `[{"op":"replace","path":"/spec/size","value":9}]`)
 		k.run("", "patch", "configmap", "settings", "-p", `{"data":{"c":"d"}}`) // strategic
 		k.expect(`{"a":"b","c":"d"}`, "", "get", "configmap", "settings", "-o", "jsonpath={.data}")
@@ -190,8 +198,11 @@ func TestKubectl(t *testing.T) {
 		k.expect(`two`, "", "get", "widgets", "-l", "tier=gold", "-o", "name")
 		k.run("", "annotate", "widget", "two", "note=this")
 	})
-	t.Run("wait", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+}
+
+// kubectlWaits tries what goes on until something happens.
+func kubectlWaits(k kube) {
+	k.story("wait", func(t *testing.T, k kube) {
 		waiting := k.command("wait", "--for=condition=Ready", "widget/two", "--timeout=60s")
 		var stdout bytes.Buffer
 		waiting.Stdout = &stdout
@@ -206,8 +217,7 @@ func TestKubectl(t *testing.T) {
 		k.expect(`condition met`, "", "wait", "--for=jsonpath={.status.phase}=Up", "widget/two", "--timeout=60s")
 		k.expect(`condition met`, "", "wait", "--for=create", "widget/two", "--timeout=60s")
 	})
-	t.Run("get -w", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("get -w", func(t *testing.T, k kube) {
 		watching := k.command("get", "widgets", "-w", "-o", "jsonpath={.metadata.name}:{.spec.size}{'\\n'}")
 		stdout, err := watching.StdoutPipe()
 		if err != nil {
@@ -225,8 +235,11 @@ func TestKubectl(t *testing.T) {
 		k.run("", "patch", "widget", "two", "--type=merge", "-p", `{"spec":{"size":10}}`)
 		lines.waitFor(t, "two:10")
 	})
-	t.Run("auth", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+}
+
+// kubectlEnds tries who may do what, and the end of objects.
+func kubectlEnds(k kube) {
+	k.story("auth", func(t *testing.T, k kube) {
 		k.expect(`^yes`, "", "auth", "can-i", "delete", "widgets")
 		k.expect(`\*\.\*`, "", "auth", "can-i", "--list")
 		k.expect(`rdd-admin`, "", "auth", "whoami")
@@ -237,8 +250,7 @@ func TestKubectl(t *testing.T) {
 			t.Errorf("token %q", token)
 		}
 	})
-	t.Run("delete", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("delete", func(t *testing.T, k kube) {
 		k.expect(`"one" deleted`, "", "delete", "widget", "one", "--dry-run=server")
 		k.expect(`one`, "", "get", "widget", "one", "-o", "name")
 		k.expect(`"one" deleted`, "", "delete", "widget", "one")
@@ -248,8 +260,7 @@ func TestKubectl(t *testing.T) {
 		k.run("", "delete", "widgets", "--all")
 		k.run("", "wait", "--for=delete", "widget/two", "--timeout=60s")
 	})
-	t.Run("namespaces and definitions", func(t *testing.T) {
-		k := kube{t, k.kubeconfig, k.home}
+	k.story("namespaces and definitions", func(t *testing.T, k kube) {
 		k.run("", "create", "namespace", "extra")
 		k.run(manifest(t, "inside", map[string]any{"size": 1}), "create", "-n", "extra", "-f", "-")
 		k.run("", "delete", "namespace", "extra", "--timeout=60s")

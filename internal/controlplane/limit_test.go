@@ -2,21 +2,26 @@ package controlplane
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// TestLimits: who floods the API without credentials, or with wrong ones, is braked, and the owner does not notice.
+// TestLimits: who floods the API without credentials, or with wrong ones, is braked, and neither the owner nor a client with a token
+// notices. It fails when a wrong token counts as one.
 func TestLimits(t *testing.T) {
 	cfg := testConfig(t)
 	s := start(t, cfg)
@@ -28,42 +33,50 @@ func TestLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	defer stranger.CloseIdleConnections()
-	for name, token := range map[string]string{"nobody": "", "a wrong token": "Bearer x"} {
-		flood := func(ctx context.Context) int {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.Address()+"/version", http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if token != "" {
-				req.Header.Set("Authorization", token)
-			}
-			response, err := stranger.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			response.Body.Close()
-			if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") == "" {
-				t.Errorf("%s is not told when to come back", name)
-			}
-			return response.StatusCode
+	token, err := owner.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	ask := func(authorization string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.Address()+"/version", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if code := flood(t.Context()); code == http.StatusTooManyRequests {
-			t.Errorf("%s is braked at the first request", name)
+		if authorization != "" {
+			req.Header.Set("Authorization", authorization)
 		}
-		if token != "" {
-			continue // its bucket is larger than a test can empty on a busy machine
+		response, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
 		}
+		response.Body.Close()
+		if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") == "" {
+			t.Errorf("who comes with %q is not told when to come back", authorization)
+		}
+		return response.StatusCode
+	}
+	if code := ask(""); code != http.StatusOK {
+		t.Errorf("the first request: %d", code)
+	}
+	if code := ask("Bearer x"); code != http.StatusUnauthorized {
+		t.Errorf("the first request with a wrong token: %d", code)
+	}
+	for _, authorization := range []string{"Bearer x", ""} {
 		asked := 1
-		for flood(t.Context()) != http.StatusTooManyRequests {
+		for ask(authorization) != http.StatusTooManyRequests {
 			if asked++; asked > 100*anonymousBurst {
-				t.Fatalf("%s is never braked", name)
+				t.Fatalf("%q is never braked", authorization)
 			}
 		}
-		if asked < anonymousBurst/2 {
-			t.Errorf("%s is braked after %d requests", name, asked)
+		if authorization != "" && asked < anonymousBurst/2 {
+			t.Errorf("braked after %d requests", asked)
 		}
+	}
+	if code := ask("Bearer " + token.Status.Token); code != http.StatusOK {
+		t.Errorf("who has a token is braked by others: %d", code)
 	}
 	if _, err := owner.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("the owner is braked by others: %v", err)
@@ -76,26 +89,34 @@ func TestWhoHasWhichLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLimits(creds)
-	request := func(tlsState *tls.ConnectionState, token string) *http.Request {
-		header := http.Header{}
-		if token != "" {
-			header.Set("Authorization", token)
-		}
-		return &http.Request{TLS: tlsState, Header: header}
-	}
-	with := func(pair keyPair) *tls.ConnectionState {
+	with := func(pairs ...keyPair) *http.Request {
 		state := &tls.ConnectionState{}
-		state.PeerCertificates = append(state.PeerCertificates, pair.cert)
-		return state
+		for _, pair := range pairs {
+			state.PeerCertificates = append(state.PeerCertificates, pair.cert)
+		}
+		return &http.Request{TLS: state}
 	}
-	if l.of(request(with(creds.admin), "")) != l.owner {
-		t.Error("the owner is not known")
+	named := func(name string) who {
+		return who{response: &authenticator.Response{User: &user.DefaultInfo{Name: name}}, known: true}
 	}
-	if l.of(request(with(creds.serving), "")) != l.anonymous {
-		t.Error("another certificate is taken for the owner's")
-	}
-	if l.of(request(&tls.ConnectionState{}, "Bearer x")) != l.token || l.of(request(nil, "")) != l.anonymous {
-		t.Error("tokens and nobody are mixed up")
+	nobody := named(user.Anonymous)
+	failed := who{err: errors.New("no such token")}
+	for name, c := range map[string]struct {
+		req  *http.Request
+		is   who
+		want *rate.Limiter
+	}{
+		"the owner":                   {with(creds.admin), named(adminUser), l.owner},
+		"another certificate":         {with(creds.serving), failed, l.anonymous},
+		"an account":                  {with(), named("system:serviceaccount:default:default"), l.token},
+		"a wrong token":               {with(), failed, l.anonymous},
+		"nobody":                      {with(), nobody, l.anonymous},
+		"nobody, without TLS":         {&http.Request{}, nobody, l.anonymous},
+		"who was not even looked for": {with(), who{}, l.anonymous},
+	} {
+		if l.of(c.req, c.is) != c.want {
+			t.Errorf("%s has the limit of others", name)
+		}
 	}
 }
 

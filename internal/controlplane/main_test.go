@@ -52,10 +52,12 @@ func TestMain(m *testing.M) {
 	}
 }
 
+const storeFile = "store.db"
+
 func testConfig(t testing.TB) Config {
 	dir := t.TempDir()
 	return Config{
-		DataDir:    filepath.Join(dir, "data"),
+		Store:      filepath.Join(dir, "data", storeFile),
 		TLSDir:     filepath.Join(dir, "tls"),
 		Kubeconfig: filepath.Join(dir, "kubeconfig"),
 		Version:    "0.1.0-test",
@@ -195,7 +197,7 @@ type childConfig struct {
 
 func (c childConfig) config(log *slog.Logger) Config {
 	return Config{
-		DataDir: filepath.Join(c.Dir, "data"), TLSDir: filepath.Join(c.Dir, "tls"), Kubeconfig: filepath.Join(c.Dir, "kubeconfig"),
+		Store: filepath.Join(c.Dir, "data", storeFile), TLSDir: filepath.Join(c.Dir, "tls"), Kubeconfig: filepath.Join(c.Dir, "kubeconfig"),
 		EventTTL: c.EventTTL, CRDs: c.CRDs, Log: log,
 	}
 }

@@ -310,43 +310,6 @@ func TestWatchOrder(t *testing.T) {
 			t.Errorf("want the bookmark, got %v", event)
 		}
 	})
-	// With limits of 10, 30, 70… kine's own streaming of lists fails.
-	for _, limit := range []int64{7, 10, 30, 70} {
-		t.Run(fmt.Sprintf("in pages of %d", limit), func(t *testing.T) {
-			expected, err := w.List(t.Context(), metav1.ListOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names []string
-			options := metav1.ListOptions{Limit: limit}
-			first := ""
-			for {
-				page, err := w.List(t.Context(), options)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if first == "" {
-					first = page.GetResourceVersion()
-					last := expected.Items[len(expected.Items)-1].GetName()
-					if err := w.Delete(t.Context(), last, metav1.DeleteOptions{}); err != nil { // pages are of one moment
-						t.Fatal(err)
-					}
-				}
-				if page.GetResourceVersion() != first {
-					t.Errorf("page of version %s, the first was of %s", page.GetResourceVersion(), first)
-				}
-				for _, item := range page.Items {
-					names = append(names, item.GetName())
-				}
-				if options.Continue = page.GetContinue(); options.Continue == "" {
-					break
-				}
-			}
-			if len(names) != len(expected.Items) || !slices.IsSorted(names) {
-				t.Errorf("%d names of %d, sorted %v", len(names), len(expected.Items), slices.IsSorted(names))
-			}
-		})
-	}
 }
 
 func nextEvent(t *testing.T, w watch.Interface) watch.Event {

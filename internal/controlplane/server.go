@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/rest"
 
+	"github.com/seed-192657fa/rdd/internal/datastore"
 	"github.com/seed-192657fa/rdd/internal/private"
 )
 
@@ -125,12 +126,16 @@ func (s *Server) start(ctx context.Context) error {
 
 func (s *Server) openStore(ctx context.Context) (*store, error) {
 	if s.cfg.DatastoreEndpoint != "" {
-		return openExternal(ctx, strings.Split(s.cfg.DatastoreEndpoint, ","))
+		at, err := datastore.Parse(s.cfg.DatastoreEndpoint)
+		if err != nil {
+			return nil, err
+		}
+		return openExternal(ctx, at)
 	}
-	if err := private.MkdirAll(s.cfg.DataDir); err != nil {
+	if err := private.MkdirAll(filepath.Dir(s.cfg.Store)); err != nil {
 		return nil, err
 	}
-	return openEmbedded(s.cfg.storePath(), s.cfg.Log)
+	return openEmbedded(s.cfg.Store, s.cfg.Log)
 }
 
 // startInformers fills the caches that admission, authorization and custom resources live by, before the server runs:

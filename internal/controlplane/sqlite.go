@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -26,7 +27,14 @@ var ErrCorruptStore = errors.New("the store is corrupt")
 const (
 	sqliteMagic = "SQLite format 3\x00"
 	walSuffix   = "-wal"
+	newSuffix   = ".new"
 )
+
+// StoreFiles are all the files of a store at path, which comes last: what lies beside it counts as damage without it. A journal is
+// there for a moment, when the first connection has SQLite keep a log instead.
+func StoreFiles(path string) []string {
+	return []string{path + newSuffix, path + "-journal", path + walSuffix, path + "-shm", path}
+}
 
 // tables is kine's (pkg/drivers/sqlite of v0.17.5). Its own driver is not used: with cgo it picks another SQLite library, its
 // file names do not work on Windows nor with characters that mean something in a URL, and it retries for five minutes what
@@ -80,6 +88,32 @@ func prepareSQLite(path string) (driver.Connector, error) {
 	return connector, nil
 }
 
+// CheckStore tells what is wrong with the store at path, if there is one. It changes nothing, and nobody may have the store open.
+func CheckStore(ctx context.Context, path string) (err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("cannot open the store: %w", err)
+	}
+	exists, err := examine(path)
+	if err != nil || !exists {
+		return err
+	}
+	options := url.Values{"mode": {"ro"}}
+	if wal, err := os.Stat(path + walSuffix); err != nil || wal.Size() == 0 {
+		options.Set("immutable", "1") // else SQLite makes files beside it
+	}
+	connector, err := sqlite.NewConnector(sqliteName(path, options))
+	if err != nil {
+		return fmt.Errorf("cannot open the store %s: %w", path, err)
+	}
+	db := sql.OpenDB(connector)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := quickCheck(ctx, db); err != nil {
+		return explain(path, err)
+	}
+	return nil
+}
+
 // examine tells whether there is a store, from its first bytes. A store comes into being complete, under its name, so an
 // empty file was one once.
 func examine(path string) (exists bool, err error) {
@@ -109,7 +143,7 @@ func examine(path string) (exists bool, err error) {
 
 // createSQLite makes an empty store beside path, and moves it there.
 func createSQLite(path string) error {
-	tmp := path + ".new"
+	tmp := path + newSuffix
 	if err := ignoreNotExist(os.Remove(tmp)); err != nil {
 		return err
 	}
@@ -131,14 +165,21 @@ func createSQLite(path string) error {
 func verify(connector driver.Connector) (err error) {
 	db := sql.OpenDB(connector)
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := quickCheck(context.Background(), db); err != nil {
+		return err
+	}
+	return createTables(db) // indexes that a later version of kine brings
+}
+
+func quickCheck(ctx context.Context, db *sql.DB) error {
 	var result string
-	if err := db.QueryRow("PRAGMA quick_check(1)").Scan(&result); err != nil {
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
 		return err
 	}
 	if result != "ok" {
 		return damage(result)
 	}
-	return createTables(db) // indexes that a later version of kine brings
+	return nil
 }
 
 func createTables(db *sql.DB) error {
@@ -162,16 +203,20 @@ func settleSQLite(connector driver.Connector) error {
 
 func sqliteConnector(path string, pragmas ...string) (driver.Connector, error) {
 	query := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(30000)"}, pragmas...)}
-	slashed := filepath.ToSlash(path)
-	if !strings.HasPrefix(slashed, "/") { // C:/…
-		slashed = "/" + slashed
-	}
-	dsn := url.URL{Scheme: "file", Path: slashed, RawQuery: query.Encode()}
-	connector, err := sqlite.NewConnector(dsn.String())
+	connector, err := sqlite.NewConnector(sqliteName(path, query))
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the store %s: %w", path, err)
 	}
 	return connector, nil
+}
+
+func sqliteName(path string, query url.Values) string {
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") { // C:/…
+		slashed = "/" + slashed
+	}
+	name := url.URL{Scheme: "file", Path: slashed, RawQuery: query.Encode()}
+	return name.String()
 }
 
 // damage is what quick_check found.

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/apiserver/pkg/storage/etcd3"
+
+	"github.com/seed-192657fa/rdd/internal/datastore"
 )
 
 const (
@@ -148,16 +150,22 @@ func (s *store) fail(err error) {
 	}
 }
 
-// openExternal begins to connect to the etcd at endpoints.
-func openExternal(ctx context.Context, endpoints []string) (*store, error) {
+// openExternal begins to connect to an etcd of others. All that the API server stores goes through this client, and so is done as
+// its user. With one, the client logs in here; without, whether anybody answers is seen later.
+func openExternal(ctx context.Context, at datastore.Datastore) (*store, error) {
+	explain := func(err error) error {
+		return fmt.Errorf("cannot use the datastore at %s: %w", strings.Join(at.Endpoints, ","), err)
+	}
 	client, err := newClient(clientv3.Config{
-		Endpoints:            endpoints,
+		Endpoints:            at.Endpoints,
+		Username:             at.Username,
+		Password:             at.Password,
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    keepaliveTime,
 		DialKeepAliveTimeout: keepaliveReply,
 	})
 	if err != nil {
-		return nil, err
+		return nil, explain(err)
 	}
 	compactor := newCompactor(client.Client)
 	s := &store{client: client, compactor: compactor, external: true, opened: make(chan struct{}), failed: make(chan error, 1)}
@@ -165,7 +173,7 @@ func openExternal(ctx context.Context, endpoints []string) (*store, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		if err := s.check(ctx); err != nil {
-			s.openErr = fmt.Errorf("the datastore at %s does not answer: %w", strings.Join(endpoints, ","), err)
+			s.openErr = explain(err)
 		}
 		close(s.opened)
 	}()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func filled(t *testing.T) Config {
 
 func TestStoreIsOneFileAfterStop(t *testing.T) {
 	cfg := filled(t)
-	entries, err := os.ReadDir(cfg.DataDir)
+	entries, err := os.ReadDir(filepath.Dir(cfg.Store))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +59,30 @@ func TestStoreIsOneFileAfterStop(t *testing.T) {
 	if len(names) != 1 || names[0] != storeFile {
 		t.Errorf("left behind: %v", names)
 	}
-	checkPrivate(t, cfg.storePath())
+	checkPrivate(t, cfg.Store)
+}
+
+// TestStoreFiles: a running store has no file that StoreFiles leaves out.
+func TestStoreFiles(t *testing.T) {
+	cfg := testConfig(t)
+	start(t, cfg)
+	entries, err := os.ReadDir(filepath.Dir(cfg.Store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) < 3 {
+		t.Errorf("there are only %v", entries)
+	}
+	for _, entry := range entries {
+		if path := filepath.Join(filepath.Dir(cfg.Store), entry.Name()); !slices.Contains(StoreFiles(cfg.Store), path) {
+			t.Errorf("%s is left out", path)
+		}
+	}
 }
 
 func TestCorruptStore(t *testing.T) {
 	cfg := filled(t)
-	path := cfg.storePath()
+	path := cfg.Store
 	sound, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +105,12 @@ func TestCorruptStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
+			}
+			if err := CheckStore(t.Context(), path); !errors.Is(err, ErrCorruptStore) {
+				t.Errorf("CheckStore: %v", err)
+			}
+			if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+				t.Errorf("checking left %v, %v", entries, err)
 			}
 			err := startError(t, cfg)
 			if !errors.Is(err, ErrCorruptStore) {
@@ -119,6 +144,9 @@ func TestCorruptStore(t *testing.T) {
 		if err := os.WriteFile(path, sound, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if err := CheckStore(t.Context(), path); err != nil {
+			t.Errorf("CheckStore: %v", err)
+		}
 		s := start(t, cfg)
 		if _, err := client(t, s).CoreV1().ConfigMaps("default").Get(t.Context(), "c49", metav1.GetOptions{}); err != nil {
 			t.Error(err)
@@ -128,10 +156,10 @@ func TestCorruptStore(t *testing.T) {
 
 func TestStorePathWithOddCharacters(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.DataDir = filepath.Join(filepath.Dir(cfg.DataDir), "o'dd #1 100%25 & mehr ä")
+	cfg.Store = filepath.Join(filepath.Dir(cfg.Store), "o'dd #1 100%25 & mehr ä", storeFile)
 	s := start(t, cfg)
 	stop(t, s)
-	if _, err := os.Stat(cfg.storePath()); err != nil {
+	if _, err := os.Stat(cfg.Store); err != nil {
 		t.Error(err)
 	}
 	start(t, cfg)
@@ -140,10 +168,10 @@ func TestStorePathWithOddCharacters(t *testing.T) {
 func TestDirectoryThatCannotBeWritten(t *testing.T) {
 	t.Run("a file is in the way", func(t *testing.T) {
 		cfg := testConfig(t)
-		if err := os.WriteFile(cfg.DataDir, nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Dir(cfg.Store), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := startError(t, cfg); !strings.Contains(err.Error(), cfg.DataDir) {
+		if err := startError(t, cfg); !strings.Contains(err.Error(), filepath.Dir(cfg.Store)) {
 			t.Error(err)
 		}
 	})
@@ -153,7 +181,7 @@ func TestDirectoryThatCannotBeWritten(t *testing.T) {
 			return
 		}
 		cfg := testConfig(t)
-		parent := filepath.Dir(cfg.DataDir)
+		parent := filepath.Dir(filepath.Dir(cfg.Store))
 		if err := os.Chmod(parent, 0o500); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +219,7 @@ func TestListenerIsTheServers(t *testing.T) {
 	closed(cfg.Listener)
 
 	bad := testConfig(t)
-	bad.Listener, bad.DataDir = listen(), ""
+	bad.Listener, bad.Store = listen(), ""
 	if err := startError(t, bad); err == nil {
 		t.Error("it starts without a directory")
 	}
@@ -200,7 +228,7 @@ func TestListenerIsTheServers(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"DataDir":  func(c *Config) { c.DataDir = "" },
+		"Store":    func(c *Config) { c.Store = "" },
 		"log":      func(c *Config) { c.Log = nil },
 		"EventTTL": func(c *Config) { c.EventTTL = time.Millisecond },
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-192657fa/rdd/config/crd"
 	"github.com/seed-192657fa/rdd/internal/controllers/limavm"
 	"github.com/seed-192657fa/rdd/internal/controlplane"
+	"github.com/seed-192657fa/rdd/internal/logging"
 	"github.com/seed-192657fa/rdd/internal/registration"
 	"github.com/seed-192657fa/rdd/internal/template"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -75,7 +76,7 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 	inst := c.cfg.Instance
 	c.metrics = limavm.NewMetrics()
 	c.server, err = controlplane.Start(ctx, controlplane.Config{
-		DataDir: inst.Dir, TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), Listener: c.listener,
+		Store: inst.StoreFile(), TLSDir: inst.TLSDir(), Kubeconfig: inst.Kubeconfig(), Listener: c.listener,
 		DatastoreEndpoint: c.cfg.Settings.DatastoreEndpoint,
 		CRDs:              crds,
 		Admission:         []controlplane.Admission{c.admit},
@@ -101,12 +102,16 @@ func (c *composition) startServer(ctx context.Context) (<-chan error, error) {
 
 func (c *composition) stopServer(ctx context.Context, _ reason) error { return c.server.Stop(ctx) }
 
-func (c *composition) startRegistry(ctx context.Context) (_ <-chan error, err error) {
-	c.registry, err = startRegistry(ctx, c.server.Loopback(), c.cfg.Log.With("part", "registry"))
-	if err == nil && !c.runsVMs() {
-		err = registration.Grant(ctx, c.server.Loopback(), group) // nobody gets rights that nobody needs
+func (c *composition) startRegistry(ctx context.Context) (<-chan error, error) {
+	registry, err := startRegistry(ctx, c.server.Loopback(), c.cfg.Log.With("part", "registry"))
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	c.registry = registry
+	if c.runsVMs() {
+		return nil, registration.Revoke(ctx, c.server.Loopback(), group) // nobody keeps rights that nobody needs
+	}
+	return nil, registration.Grant(ctx, c.server.Loopback(), group)
 }
 
 func (c *composition) stopRegistry(context.Context, reason) error {
@@ -142,7 +147,7 @@ func (c *composition) startControllers(ctx context.Context) (<-chan error, error
 	if !c.runsVMs() {
 		return nil, c.registry.MarkReady(ctx)
 	}
-	manager, err := limavm.NewManager(rest.CopyConfig(loopback), forKubernetes(log))
+	manager, err := limavm.NewManager(rest.CopyConfig(loopback), logging.ForKubernetes(log))
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the controllers: %w", err)
 	}
@@ -214,11 +219,4 @@ func (c *composition) stopVMs(ctx context.Context, why reason) error {
 	return drainLeftovers(ctx, c.cfg, graceOf(c.graces), nothing)
 }
 
-// drainTime allows for the longest grace.
-func (c *composition) drainTime() time.Duration {
-	longest := defaultGrace
-	for _, grace := range c.graces {
-		longest = max(longest, grace)
-	}
-	return longest + forceTime
-}
+func (c *composition) drainTime() time.Duration { return longestDrain(c.graces) }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -10,9 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/sirupsen/logrus"
-	"k8s.io/klog/v2"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/process"
@@ -319,32 +315,6 @@ func TestAnnouncerTellsOnce(t *testing.T) {
 	nobody.Failed(errors.New("no"))
 	if _, err := hear(strings.NewReader("")); err == nil {
 		t.Error("silence was heard as an outcome")
-	}
-}
-
-func TestAllLoggersEndInOne(t *testing.T) {
-	var out bytes.Buffer
-	log := NewLogger(&out, slog.LevelInfo)
-	log.Info("from slog")
-	klog.Info("from klog")
-	logrus.WithField("vm", "dev").Warn("from logrus")
-	logrus.Debug("not this")
-	klog.Flush()
-	for _, want := range []string{`msg="from slog"`, `msg="from klog"`, `msg="from logrus" logger=logrus vm=dev`} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the log lacks %s:\n%s", want, out.String())
-		}
-	}
-	if strings.Contains(out.String(), "not this") {
-		t.Errorf("the log has what is below its level:\n%s", out.String())
-	}
-	for _, name := range []string{"fatal", "error", "warn", "info", "debug", "trace", ""} {
-		if _, err := ParseLevel(name); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := ParseLevel("loud"); err == nil {
-		t.Error("log level loud was accepted")
 	}
 }
 

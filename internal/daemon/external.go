@@ -15,6 +15,8 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/collector"
 	"github.com/seed-192657fa/rdd/internal/controllers/limavm"
+	"github.com/seed-192657fa/rdd/internal/late"
+	"github.com/seed-192657fa/rdd/internal/logging"
 	"github.com/seed-192657fa/rdd/internal/registration"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
@@ -28,6 +30,7 @@ type external struct {
 	cfg      Config
 	owner    *rest.Config // the user's credentials: they are used for tokens only
 	config   *rest.Config // those of the controllers
+	access   *access
 	registry *registration.Registry
 	entry    registration.Entry
 	driver   vm.Driver
@@ -43,6 +46,7 @@ type external struct {
 // returns an error where another process runs these controllers.
 func RunControllers(ctx context.Context, cfg Config) (err error) {
 	collector.Usual()
+	late.Release()
 	record, err := Find(cfg.Instance)
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func (e *external) run(ctx context.Context) error {
 	}
 	defer func() { _ = e.driver.Close() }()
 	log := e.cfg.Log.With("part", "controllers")
-	if e.manager, err = limavm.NewManager(e.config, forKubernetes(log)); err != nil {
+	if e.manager, err = limavm.NewManager(e.config, logging.ForKubernetes(log)); err != nil {
 		return fmt.Errorf("cannot start the controllers: %w", err)
 	}
 	if err := setUp(e.manager, e.driver, changes, e.metrics, log); err != nil {
@@ -175,8 +179,8 @@ func (e *external) serve(ctx context.Context, listener net.Listener) error {
 	work.Go(func() {
 		e.follow(running, sync.OnceFunc(func() { close(drain) }), sync.OnceFunc(func() { close(lost) }))
 	})
-	if !e.manager.GetCache().WaitForCacheSync(ctx) {
-		return context.Cause(ctx)
+	if err := awaitView(ctx, e.manager.GetCache(), failed); err != nil {
+		return err
 	}
 	e.cfg.Log.Info("ready", "group", group, "health", e.entry.HealthEndpoint)
 	select {
@@ -189,13 +193,29 @@ func (e *external) serve(ctx context.Context, listener net.Listener) error {
 	case <-drain:
 	}
 	graces := readGraces(ctx, e.config, e.cfg.Log)
-	longest := defaultGrace
-	for _, grace := range graces {
-		longest = max(longest, grace)
-	}
-	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest+forceTime)
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestDrain(graces))
 	defer cancel()
 	return e.driver.Drain(draining, graceOf(graces))
+}
+
+// awaitView waits until the controllers see all that the API has. They hold the lock of the VMs meanwhile, so not for ever.
+func awaitView(ctx context.Context, view interface{ WaitForCacheSync(context.Context) bool }, failed <-chan error) error {
+	synced, cancel := context.WithTimeout(ctx, partTime)
+	defer cancel()
+	complete := make(chan bool, 1)
+	go func() { complete <- view.WaitForCacheSync(synced) }()
+	select {
+	case err := <-failed:
+		return err
+	case ok := <-complete:
+		if ok {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.New("cannot start the controllers: their view of the API did not become complete")
 }
 
 // errEnded is why controllers fail that end without an error.

@@ -56,3 +56,12 @@ func graceOf(graces map[string]time.Duration) func(name string) time.Duration {
 		return defaultGrace
 	}
 }
+
+// longestDrain is how long it may take until all VMs are shut down.
+func longestDrain(graces map[string]time.Duration) time.Duration {
+	longest := defaultGrace
+	for _, grace := range graces {
+		longest = max(longest, grace)
+	}
+	return longest + forceTime
+}

@@ -45,6 +45,9 @@ func Launch(ctx context.Context, l Launching) (record *Record, launched bool, er
 		record, err = awaitReady(ctx, l.Instance)
 		return record, false, err
 	}
+	if err := l.Instance.CheckSocketPaths(); err != nil {
+		return nil, false, err
+	}
 	if err := MakeDirs(l.Instance); err != nil {
 		return nil, false, err
 	}

@@ -69,16 +69,15 @@ func MakeDirs(inst instance.Instance) error {
 	if err := private.Check(inst); err != nil {
 		return fmt.Errorf("cannot use instance %q: %w", inst.Name, err)
 	}
-	for _, dir := range []string{inst.Dir, inst.ShortDir, inst.RequestsDir()} {
-		if err := private.MkdirAll(dir); err != nil {
+	logs := func(dir string) error { return os.MkdirAll(dir, 0o700) }
+	for _, one := range []struct {
+		dir  string
+		make func(string) error
+	}{{inst.Dir, private.MkdirAll}, {inst.ShortDir, private.MkdirAll}, {inst.RequestsDir(), private.MkdirAll}, {inst.LogDir, logs}} {
+		if err := one.make(one.dir); err != nil {
 			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)
 		}
-	}
-	for _, dir := range []string{inst.Dir, inst.LogDir, inst.ShortDir, inst.RequestsDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("cannot make the directories of instance %q: %w", inst.Name, err)
-		}
-		if err := writable(dir); err != nil {
+		if err := writable(one.dir); err != nil {
 			return fmt.Errorf("cannot write to a directory of instance %q: %w", inst.Name, err)
 		}
 	}

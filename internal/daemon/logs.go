@@ -135,6 +135,18 @@ func pastLogs(path string) ([]string, error) {
 	return found, nil
 }
 
+// PreviousLog is the newest log of the past of one kind; the error is fs.ErrNotExist where there is none.
+func PreviousLog(path string) (string, error) {
+	past, err := pastLogs(path)
+	if err == nil && len(past) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot find a log of the past: %w", err)
+	}
+	return past[len(past)-1], nil
+}
+
 func removeOldest(path string, keep int) error {
 	past, err := pastLogs(path)
 	if err != nil {

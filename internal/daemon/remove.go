@@ -42,12 +42,26 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err == nil {
 		err = removeBut(inst.Dir, filepath.Base(inst.LockFile()))
 	}
-	// Windows removes no file that is open.
-	err = errors.Join(err, unlock())
 	if err != nil {
-		return err
+		return errors.Join(err, unlock())
 	}
-	return errors.Join(removeAll(inst.Dir), removeLogs(inst))
+	return errors.Join(removeLock(inst, unlock), removeLogs(inst))
+}
+
+// removeLock removes the lock, and the directory that holds nothing else. Whoever begins meanwhile finds the lock taken, or makes
+// another one, and keeps the directory.
+func removeLock(inst instance.Instance, unlock func() error) error {
+	held := os.Remove(inst.LockFile())
+	err := unlock()
+	if held != nil { // Windows removes no file that is open, be it by us or by whoever has it now
+		_ = os.Remove(inst.LockFile())
+	}
+	if removed := os.Remove(inst.Dir); removed != nil {
+		if entries, unread := os.ReadDir(inst.Dir); unread == nil && len(entries) == 0 {
+			err = errors.Join(err, fmt.Errorf("cannot remove %s: %w", inst.Dir, removed))
+		}
+	}
+	return err
 }
 
 // removeVMs removes what there is of VMs that were released. The records go last: they prove that the rest is ours, to whoever
@@ -114,14 +128,16 @@ func StopVMs(ctx context.Context, cfg Config) error {
 // nothing is done with stopped VMs that stay.
 func nothing(*lima.Driver, context.Context) error { return nil } //nolint:revive // the shape of a method of Driver
 
-// stopLeftovers shuts down what runs of VMs within the default grace, and does then what is to be done with stopped VMs.
+// stopLeftovers shuts down what runs of VMs, each within the grace that was noted last, and does then what is to be done with
+// stopped VMs.
 func stopLeftovers(ctx context.Context, cfg Config, then func(*lima.Driver, context.Context) error) error {
 	if _, err := os.Stat(cfg.Instance.LimaHome()); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, defaultGrace+forceTime)
+	graces := lima.Graces(cfg.Instance.LimaHome(), cfg.Instance.LimaSuffix())
+	ctx, cancel := context.WithTimeout(ctx, longestDrain(graces))
 	defer cancel()
-	return drainLeftovers(ctx, cfg, graceOf(nil), then)
+	return drainLeftovers(ctx, cfg, graceOf(graces), then)
 }
 
 // drainLeftovers has the driver adopt what runs and nobody attends to, and shuts it down.

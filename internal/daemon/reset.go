@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
-	"strings"
 
+	"github.com/seed-192657fa/rdd/internal/controlplane"
+	"github.com/seed-192657fa/rdd/internal/datastore"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/vm/lima"
 )
@@ -30,7 +29,7 @@ func Reset(ctx context.Context, cfg Config) error {
 		err = removeVMs(inst)
 	}
 	if err == nil {
-		err = removeStore(inst.StoreFile())
+		err = removeAll(controlplane.StoreFiles(inst.StoreFile())...)
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot reset instance %q: %w", inst.Name, err)
@@ -42,7 +41,7 @@ func Reset(ctx context.Context, cfg Config) error {
 func CheckReset(inst instance.Instance, settings Settings) error {
 	var err error
 	if endpoint := settings.DatastoreEndpoint; endpoint != "" {
-		err = fmt.Errorf("its objects are kept at %s, which is for its owner to empty", redact(endpoint))
+		err = fmt.Errorf("its objects are kept at %s, which is for its owner to empty", datastore.Redact(endpoint))
 	} else {
 		err = refuseForeign(inst)
 	}
@@ -50,38 +49,4 @@ func CheckReset(inst instance.Instance, settings Settings) error {
 		return fmt.Errorf("cannot reset instance %q: %w", inst.Name, err)
 	}
 	return nil
-}
-
-// redact leaves the passwords out of the URLs of a datastore.
-func redact(endpoint string) string {
-	var clean []string
-	for text := range strings.SplitSeq(endpoint, ",") {
-		if parsed, err := url.Parse(text); err == nil {
-			clean = append(clean, parsed.Redacted())
-		}
-	}
-	return strings.Join(clean, ",")
-}
-
-// Passwords are those in the URLs of a datastore.
-func Passwords(endpoint string) (found []string) {
-	for text := range strings.SplitSeq(endpoint, ",") {
-		parsed, err := url.Parse(text)
-		if err != nil || parsed.User == nil {
-			continue
-		}
-		if password, ok := parsed.User.Password(); ok {
-			found = append(found, password)
-		}
-	}
-	return found
-}
-
-// removeStore removes what lies beside the file ahead of the file itself: a log without its file is taken for a corrupt store.
-func removeStore(path string) error {
-	beside, err := filepath.Glob(path + "?*")
-	if err != nil {
-		return err
-	}
-	return removeAll(append(beside, path)...)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/collector"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/late"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -41,9 +42,14 @@ type Config struct {
 }
 
 // Serve runs the daemon until ctx is done, which is a request to shut down the VMs (unless they are kept) and then all else, or
-// until a part fails. It returns an error that is ErrRunning where another daemon serves the instance.
+// until a part fails. It returns an error that is ErrRunning where another daemon serves the instance, and an *AskedError where it
+// was asked to end, and failed in that.
 func Serve(ctx context.Context, cfg Config) (err error) {
 	collector.Usual()
+	late.Release()
+	if err := cfg.Instance.CheckSocketPaths(); err != nil {
+		return err
+	}
 	if err := MakeDirs(cfg.Instance); err != nil {
 		return err
 	}
@@ -76,7 +82,8 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 	ctx, deafen := withRequests(ctx, cfg.Instance, record.Identity, cfg.Log)
 	defer deafen()
 	parts := &composition{cfg: cfg, listener: listener}
-	return runParts(ctx, cfg.Log, parts.list(), hooks{
+	end := broken
+	err = runParts(ctx, cfg.Log, parts.list(), hooks{
 		ready: func() error { return announce(ctx, cfg, record, parts.server.Address()) },
 		why: func() reason {
 			keep := cfg.KeepVMs
@@ -90,12 +97,24 @@ func Serve(ctx context.Context, cfg Config) (err error) {
 		},
 		ending: func(why reason) error {
 			now := time.Now()
+			end, record.Stopping, record.KeepVMs = why, &now, why != asked
+			// Before it asks how long that takes: whoever wants to stop it, too, sees that it is stopping.
+			err := writeRecord(cfg.Instance, record)
 			by := now.Add(parts.prepareStop(why))
-			record.Stopping, record.StopBy, record.KeepVMs = &now, &by, why != asked
-			return writeRecord(cfg.Instance, record)
+			record.StopBy = &by
+			return errors.Join(err, writeRecord(cfg.Instance, record))
 		},
 	})
+	if err != nil && end != broken {
+		err = &AskedError{err}
+	}
+	return err
 }
+
+// AskedError is what a daemon could not do when it ended as it was asked to: no reason to start it again.
+type AskedError struct{ error }
+
+func (e *AskedError) Unwrap() error { return e.error }
 
 // leave removes the daemon's record, unless there is something to say to whoever has asked it to end.
 func leave(inst instance.Instance, record *Record, failure error) error {
@@ -145,18 +164,23 @@ func listen(cfg *Config) (net.Listener, error) {
 	for i := range portsToTry {
 		candidates = append(candidates, first+i)
 	}
+	var last error
 	for _, port := range candidates {
 		if port == 0 {
 			continue
 		}
-		if listener, err := listenOn(port); err == nil {
-			if err := remember(cfg.Instance, port); err != nil {
-				return nil, errors.Join(err, listener.Close())
-			}
-			return listener, nil
+		listener, err := listenOn(port)
+		if err != nil {
+			last = err
+			continue
 		}
+		if err := remember(cfg.Instance, port); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		return listener, nil
 	}
-	return nil, fmt.Errorf("cannot serve: the ports %d to %d are all taken; choose one with --secure-port", first, first+portsToTry-1)
+	return nil, fmt.Errorf("cannot serve on any of the ports %d to %d, on the last because of: %w; choose one with --secure-port",
+		first, first+portsToTry-1, last)
 }
 
 // listenOn listens on the loopback interface. Its errors leave out what the user knows.

@@ -15,7 +15,7 @@ type Settings struct {
 	// SecurePort is the port that the user asked for; 0 means the instance's default or, where that is taken, the next free
 	// one.
 	SecurePort int `json:"securePort,omitempty"`
-	// DatastoreEndpoint is an etcd's URL; empty means the embedded store.
+	// DatastoreEndpoint is the URLs of an etcd, as package datastore reads them; empty means the embedded store.
 	DatastoreEndpoint string `json:"datastoreEndpoint,omitempty"`
 	// Controllers to run: "*" for all, names or groups, a leading "-" to leave one out; empty for none.
 	Controllers string `json:"controllers"`
@@ -33,13 +33,17 @@ func LoadSettings(inst instance.Instance) (settings Settings, exists bool, err e
 	if errors.Is(err, fs.ErrNotExist) {
 		return settings, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(content, &settings)
-	}
 	if err != nil {
 		return settings, true, fmt.Errorf("cannot read the settings in %s: %w", inst.SettingsFile(), err)
 	}
-	return settings, true, settings.Check()
+	if err = json.Unmarshal(content, &settings); err == nil {
+		err = settings.Check()
+	}
+	if err != nil {
+		return settings, true, fmt.Errorf("cannot use the settings in %s: %w; mend that file, or remove it: it holds what \"rdd svc create\" was told, "+
+			"and the last port", inst.SettingsFile(), err)
+	}
+	return settings, true, nil
 }
 
 // SaveSettings saves settings in the instance's directory, which must exist.

@@ -32,8 +32,9 @@ type Stopping struct {
 
 // Stop asks the daemon of an instance to end, which it does after its VMs have, and waits. At the timeout it is ended by
 // force; the error then wraps ErrForced and context.DeadlineExceeded, and its VMs are left to the next daemon. When ctx ends
-// first, the daemon goes on stopping. What the daemon could not stop is an error, too, although it has ended. It returns false
-// when there was no daemon to stop the VMs: none at all, or one that was already leaving them to the next.
+// first, the daemon goes on stopping. What the daemon could not stop is an error, too, although it has ended: a *FailedError. It
+// returns false when there was no daemon to stop the VMs: none at all, one that was already leaving them to the next, or one that
+// died before it was done.
 func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, err error) {
 	record, err := readRecord(inst)
 	if err != nil || record == nil {
@@ -55,23 +56,33 @@ func Stop(ctx context.Context, inst instance.Instance, how Stopping) (was bool, 
 	case how.KeepVMs && !record.KeepVMs:
 		return true, fmt.Errorf("the daemon with PID %d is already shutting its VMs down", record.PID)
 	}
-	err = awaitStop(ctx, inst, handle, how)
-	switch {
-	case errors.Is(err, ErrForced):
-		err = errors.Join(err, forgetDead(inst))
-	case err == nil:
-		err = lastWords(inst, handle.Identity())
+	was = how.KeepVMs || !record.KeepVMs
+	if err := awaitStop(ctx, inst, handle, how); errors.Is(err, ErrForced) {
+		return was, errors.Join(err, forgetDead(inst))
+	} else if err != nil {
+		return was, err
 	}
-	return how.KeepVMs || !record.KeepVMs, err
+	record, err = readRecord(inst)
+	switch {
+	case err != nil:
+		return was, err
+	case record == nil || record.Identity != handle.Identity(): // it ended as it should, and another may have begun
+		return was, nil
+	case record.Failure != "":
+		return was, errors.Join(&FailedError{record.PID, record.Failure}, forgetDead(inst))
+	default:
+		return false, forgetDead(inst)
+	}
 }
 
-// lastWords are what a daemon that has ended has left to say, which is what it could not do.
-func lastWords(inst instance.Instance, daemon process.Identity) error {
-	record, err := readRecord(inst)
-	if err != nil || record == nil || record.Identity != daemon || record.Failure == "" {
-		return err
-	}
-	return errors.Join(fmt.Errorf("the daemon with PID %d has ended, and failed in that: %s", daemon.PID, record.Failure), forgetDead(inst))
+// FailedError is what a daemon could not do that has ended.
+type FailedError struct {
+	PID     int
+	Failure string
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("the daemon with PID %d has ended, and failed in that: %s", e.PID, e.Failure)
 }
 
 // askToEnd asks once: whoever is asked a second time by a signal ends at once, as people expect in the foreground.

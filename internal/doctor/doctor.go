@@ -43,6 +43,10 @@ type Config struct {
 	Running bool
 	// SecurePort is the port that the user asked for; 0 means any.
 	SecurePort int
+	// Settings is what is wrong with those that are saved; nil means nothing.
+	Settings error
+	// CheckStore tells what is wrong with the datastore, which nobody has open.
+	CheckStore func(context.Context) error
 	// Fix what is safe.
 	Fix bool
 }
@@ -58,6 +62,8 @@ func checks() []check {
 		{"ssh", checkSSH},
 		{"disk space", checkDiskSpace},
 		{"permissions", checkPermissions},
+		{"settings", checkSettings},
+		{"datastore", checkStore},
 		{"socket paths", checkSocketPaths},
 		{"port", checkPort},
 		{"stale files", checkStaleFiles},

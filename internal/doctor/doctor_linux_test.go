@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,7 +17,7 @@ import (
 // patient is an instance with one VM that has left a socket, and a PID file that names this very process.
 func patient(t *testing.T, child process.Identity) (Config, instancedir.Dir) {
 	t.Helper()
-	inst, err := instance.New("t", instance.Env{Home: t.TempDir()})
+	inst, err := instance.New("t", instance.Env{Home: filepath.Join(t.TempDir(), "[home]")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func patient(t *testing.T, child process.Identity) (Config, instancedir.Dir) {
 			t.Fatal(err)
 		}
 	}
-	return Config{Instance: inst, Env: os.Environ()}, dir
+	return Config{Instance: inst, Env: os.Environ(), CheckStore: func(context.Context) error { return nil }}, dir
 }
 
 func gone(t *testing.T) process.Identity {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -20,7 +21,8 @@ import (
 
 func checkPermissions(_ context.Context, cfg Config) []Finding {
 	var found []Finding
-	for _, path := range append(private.Paths(cfg.Instance), cfg.Instance.LogDir) {
+	// The directory of the logs may be one that the user has for more than that.
+	for _, path := range append(private.Paths(cfg.Instance), cfg.Instance.StdoutLog(), cfg.Instance.StderrLog()) {
 		problem, err := private.Problem(path)
 		if err != nil {
 			found = append(found, Finding{Status: Broken, Message: err.Error(), Remedy: "make it readable for you"})
@@ -35,6 +37,26 @@ func checkPermissions(_ context.Context, cfg Config) []Finding {
 		return found
 	}
 	return ok("only you can get at the files of this instance")
+}
+
+func checkSettings(_ context.Context, cfg Config) []Finding {
+	if cfg.Settings != nil {
+		return []Finding{{Status: Broken, Message: cfg.Settings.Error()}} // with what to do
+	}
+	return ok("they can be read")
+}
+
+func checkStore(ctx context.Context, cfg Config) []Finding {
+	if cfg.Running {
+		return ok("the control plane runs, and has checked it")
+	}
+	if err := cfg.CheckStore(ctx); err != nil {
+		return []Finding{{
+			Status: Broken, Message: err.Error(),
+			Remedy: "put back a copy that you have; or \"rdd svc reset\", which removes the VMs, too",
+		}}
+	}
+	return ok("it is sound, or there is none yet")
 }
 
 // vms are the places of the VMs that rdd has made.
@@ -91,10 +113,21 @@ func dead(dir instancedir.Dir) error {
 	return err
 }
 
+// Alive lists the VMs of an instance of which something verifiably runs, whether a daemon lives or not.
+func Alive(inst instance.Instance) []string {
+	var names []string
+	for _, dir := range vms(inst) {
+		if errors.Is(dead(dir), errLives) {
+			names = append(names, strings.TrimSuffix(dir.Name, inst.LimaSuffix()))
+		}
+	}
+	return names
+}
+
 func leftovers(dir instancedir.Dir) []string {
 	var found []string
-	for _, pattern := range []string{"*.pid", "*.sock", "*.tmp"} {
-		files, _ := filepath.Glob(filepath.Join(dir.Path(), pattern)) // as above
+	for _, suffix := range []string{".pid", ".sock", ".tmp"} {
+		files, _ := instancedir.FilesIn(dir.Path(), suffix) // where it cannot be read, nothing can be cleared
 		found = append(found, files...)
 	}
 	if _, err := os.Lstat(dir.ControlSocket()); err == nil {
@@ -150,7 +183,7 @@ func checkForeign(_ context.Context, cfg Config) []Finding {
 		if dead(dir) != nil {
 			continue
 		}
-		files, _ := filepath.Glob(filepath.Join(dir.Path(), "*.pid")) // as above
+		files, _ := instancedir.FilesIn(dir.Path(), ".pid") // as in leftovers
 		for _, file := range files {
 			pid, ok := instancedir.ReadPID(file)
 			if !ok {

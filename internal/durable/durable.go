@@ -11,8 +11,9 @@ import (
 	"github.com/seed-192657fa/rdd/internal/crashpoint"
 )
 
-// WriteFile replaces the file at path, or makes it, with the given permissions. When it returns nil the content is on disk;
-// when it fails, what was at path is untouched and no temporary file is left.
+// WriteFile replaces the file at path, or makes it, with the given permissions. When it returns nil the content is on disk; when
+// it fails, what was at path is there, or the new content if the very last step failed, in which case a crash of the machine may
+// still bring the old one back. No temporary file is left.
 func WriteFile(path string, content []byte, mode fs.FileMode) error {
 	temp, err := WriteTemp(path, content, mode)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/seed-192657fa/rdd/internal/hostagent/control"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -60,14 +62,17 @@ func (a *agent) State() control.State {
 // Note implements teller: what the agent tells goes into the journal.
 func (a *agent) Note(note control.Note) error { return a.journal.Note(note) }
 
-// Write implements io.Writer for Lima, which writes one event at a time.
+// Write implements io.Writer for Lima, which writes one event at a time. It never fails: Lima's encoder writes nothing any more
+// after one error, and the journal keeps what the disk does not take.
 func (a *agent) Write(line []byte) (int, error) {
-	n, err := a.journal.Write(line)
+	if _, err := a.journal.Write(line); err != nil {
+		logrus.WithError(err).Error("an event is not on disk yet")
+	}
 	var event control.Event
 	if json.Unmarshal(line, &event) == nil {
 		a.limaSaid(event.Status)
 	}
-	return n, err
+	return len(line), nil
 }
 
 func (a *agent) limaSaid(status control.Status) {
@@ -93,9 +98,6 @@ func (a *agent) limaSaid(status control.Status) {
 		a.state.Phase = control.Booting // Lima's first event comes right after the driver has started
 	}
 }
-
-// hasDriver tells whether Lima has started the VM.
-func (a *agent) hasDriver() bool { return a.sshPort() != 0 }
 
 // sshPort is where the ssh server of the guest is; 0 before Lima has started the VM.
 func (a *agent) sshPort() int {

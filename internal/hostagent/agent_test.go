@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,8 +153,8 @@ func TestForceBeforeTheDriver(t *testing.T) {
 }
 
 func TestDriverOf(t *testing.T) {
-	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
-	if err := os.Mkdir(dir.Path(), 0o700); err != nil {
+	dir := instancedir.Dir{Home: filepath.Join(t.TempDir(), "a [home]"), Name: "one"} // which is no pattern
+	if err := os.MkdirAll(dir.Path(), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	info := func(pid int, name string) process.Info {
@@ -196,5 +197,46 @@ func TestDriverOf(t *testing.T) {
 	}
 	if id, ok := driverOf(found, dir, self, vmtype.Of("wsl2")); ok {
 		t.Errorf("a process was taken for a distribution: %v", id)
+	}
+}
+
+// TestTheDriverIsFoundOnceTheProcessesCanBeSeen fails if one look that fails is the last one.
+func TestTheDriverIsFoundOnceTheProcessesCanBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := bench(t)
+		defer a.cancel(nil)
+		want := process.Identity{PID: 30, StartTime: 1}
+		looks := 0
+		look := func() ([]process.Info, error) {
+			if looks++; looks <= 2 {
+				return nil, syscall.EMFILE
+			}
+			return []process.Info{{Identity: want, Name: "qemu-system-x86"}}, nil
+		}
+		go a.followDriver(a.ctx, look, instancedir.Dir{Home: t.TempDir(), Name: "one"}, vmtype.Of("qemu"))
+		say(t, a, control.Status{SSHLocalPort: 60022})
+		time.Sleep(2 * lookPause)
+		synctest.Wait()
+		if got := a.State().Driver; got != want {
+			t.Errorf("the driver is %v after %d looks", got, looks)
+		}
+	})
+}
+
+// TestLimaIsNotToldOfAFullDisk: its encoder would never write an event again. A closed journal stands for the disk.
+func TestLimaIsNotToldOfAFullDisk(t *testing.T) {
+	a, _ := bench(t)
+	defer a.cancel(nil)
+	if err := a.journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lima := json.NewEncoder(a)
+	for _, event := range []control.Event{{Status: control.Status{SSHLocalPort: 1}}, {Status: control.Status{SSHLocalPort: 1, Running: true}}} {
+		if err := lima.Encode(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := a.State(); got.Phase != control.Running {
+		t.Errorf("the agent knows of %+v", got)
 	}
 }

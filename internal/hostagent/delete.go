@@ -26,6 +26,9 @@ func deleteInstance(ctx context.Context, name string) error {
 // Delete signals every PID that it finds in a file, and unlocks disks whoever holds them: so all PID files go before, the PIDs
 // in the struct are zeroed, and the disks are unlocked here.
 func removeInstance(ctx context.Context, dir instancedir.Dir, to teller) error {
+	if err := dir.Deletable(); err != nil {
+		return err
+	}
 	notices, err := dir.Clear(process.Identity{})
 	if err != nil {
 		return err

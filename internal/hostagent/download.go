@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A download that moves no byte for stallTimeout is called off; tellInterval keeps the daemon from being flooded.
+// A server that does not answer, or a download that moves no byte, for stallTimeout is called off; tellInterval keeps the daemon from
+// being flooded.
 const (
 	stallTimeout = 90 * time.Second
 	tellInterval = 250 * time.Millisecond
@@ -32,20 +33,26 @@ type counting struct {
 
 func (c *counting) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
+	watchdog := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
 	response, err := c.next.RoundTrip(request.WithContext(ctx))
 	if err != nil {
+		watchdog.Stop()
+		if errors.Is(context.Cause(ctx), errStalled) {
+			err = errStalled
+		}
 		cancel(err)
 		return nil, err
 	}
 	if request.Method != http.MethodGet {
+		watchdog.Stop()
 		response.Body = &closing{ReadCloser: response.Body, closed: func() { cancel(context.Canceled) }}
 		return response, nil
 	}
 	body := &countedBody{
 		ReadCloser: response.Body, to: c.to, name: path.Base(request.URL.Path), total: response.ContentLength,
-		ctx: ctx, cancel: cancel, began: time.Now(),
+		ctx: ctx, cancel: cancel, watchdog: watchdog, began: time.Now(),
 	}
-	body.watchdog = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	watchdog.Reset(stallTimeout)
 	response.Body = body
 	return response, nil
 }

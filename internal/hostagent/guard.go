@@ -2,7 +2,6 @@ package hostagent
 
 import (
 	"os"
-	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 
@@ -21,7 +20,7 @@ func (*guard) Levels() []logrus.Level { return logrus.AllLevels }
 
 // Fire implements logrus.Hook.
 func (g *guard) Fire(*logrus.Entry) error {
-	files, _ := filepath.Glob(filepath.Join(g.dir.Path(), "*.drv.pid")) // the pattern is well-formed
+	files, _ := instancedir.FilesIn(g.dir.Path(), ".drv.pid")
 	for _, file := range files {
 		_ = os.Remove(file) // if that fails, neither can Lima be kept from reading it
 	}

@@ -2,6 +2,7 @@ package hostagent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -199,24 +200,46 @@ func serveLima(host *limahostagent.HostAgent, dir instancedir.Dir) (*http.Server
 
 // track keeps the ledger complete, and finds out which process carries the VM.
 func (a *agent) track(ctx context.Context, container *process.Container, dir instancedir.Dir, kind vmtype.Type) {
-	go func() {
-		// Lima's events tell when there may be something new. The journal ends before ctx does, or with it.
-		_ = a.journal.Follow(ctx, 0, func(control.Entry) error {
-			if !a.hasDriver() {
-				return nil // what looks like a driver so far is Lima asking QEMU what it can do
+	go a.followDriver(ctx, container.Look, dir, kind)
+	persist(ctx, func() error { return container.Track(ctx, nil) })
+}
+
+// followDriver looks for the process that carries the VM with each event of Lima's: they tell when there may be something new.
+// The journal ends before ctx does, or with it.
+func (a *agent) followDriver(ctx context.Context, look func() ([]process.Info, error), dir instancedir.Dir, kind vmtype.Type) {
+	from, started := int64(0), false
+	persist(ctx, func() error {
+		return a.journal.Follow(ctx, from, func(entry control.Entry) error {
+			var event control.Event
+			// An event may be here before the agent has taken it in.
+			started = started || (json.Unmarshal(entry.Event, &event) == nil && event.Status.SSHLocalPort != 0)
+			if started { // what looks like a driver before that is Lima asking QEMU what it can do
+				found, err := look()
+				if err != nil {
+					return err
+				}
+				if id, ok := driverOf(found, dir, a.self, kind); ok {
+					a.driverFound(id)
+				}
 			}
-			found, err := container.Look()
-			if err != nil {
-				return err
-			}
-			if id, ok := driverOf(found, dir, a.self, kind); ok {
-				a.driverFound(id)
-			}
+			from = entry.Next
 			return nil
 		})
-	}()
-	if err := container.Track(ctx, nil); err != nil {
-		logrus.WithError(err).Error("cannot keep the ledger of processes")
+	})
+}
+
+// lookPause is between two tries to look at the agent's processes.
+const lookPause = 5 * time.Second
+
+// persist calls do until it returns nil or ctx is done. An agent lives for weeks, and a full disk or a lack of descriptors passes.
+func persist(ctx context.Context, do func() error) {
+	for err := do(); err != nil && ctx.Err() == nil; err = do() {
+		logrus.WithError(err).Error("cannot keep the ledger of processes; it is tried again")
+		select {
+		case <-time.After(lookPause):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

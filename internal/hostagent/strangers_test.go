@@ -105,13 +105,13 @@ func TestDeletionSparesStrangers(t *testing.T) {
 // TestGuardRemovesEveryPIDFile: also those of our own, whose PID could be another's by the time that Lima signals it. It fails
 // when the guard keeps any.
 func TestGuardRemovesEveryPIDFile(t *testing.T) {
-	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+	dir := instancedir.Dir{Home: filepath.Join(t.TempDir(), "a [home]"), Name: "one"} // which is no pattern
 	plant(t, dir.Path(), os.Getppid(), "theirs.drv.pid")
 	plant(t, dir.Path(), os.Getpid(), "own.drv.pid", "ha.pid")
 	if err := (&guard{dir: dir}).Fire(nil); err != nil {
 		t.Fatal(err)
 	}
-	left, err := filepath.Glob(filepath.Join(dir.Path(), "*"))
+	left, err := instancedir.FilesIn(dir.Path(), "")
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "ha.pid" {
 		t.Errorf("left: %v, %v", left, err)
 	}

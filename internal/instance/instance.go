@@ -66,7 +66,7 @@ func New(name string, env Env) (Instance, error) {
 		return Instance{}, err
 	}
 	if !filepath.IsAbs(env.Home) {
-		return Instance{}, fmt.Errorf("cannot tell where to keep instance %q: the home directory %q is not an absolute path", name, env.Home)
+		return Instance{}, fmt.Errorf("cannot tell where to keep instance %q: the home directory %q is not an absolute path; set HOME, or USERPROFILE on Windows", name, env.Home)
 	}
 	data, logs := directories(env, "rdd-"+name)
 	if env.LogDir != "" {
@@ -195,7 +195,20 @@ func (i Instance) LimaDefaults() string {
 }
 
 // MaxVMNameLength is the longest name of a VM whose sockets still fit into the platform's limit; never negative.
-func (i Instance) MaxVMNameLength() int {
+func (i Instance) MaxVMNameLength() int { return max(0, i.spareSocketBytes()) }
+
+// spareSocketBytes is what the sockets of a VM leave for its name.
+func (i Instance) spareSocketBytes() int {
 	// The limit counts the terminating zero byte, and the name comes with two separators.
-	return max(0, socketPathMax-1-len(i.LimaHome())-len(i.LimaSuffix())-len(longestSocket)-2)
+	return socketPathMax - 1 - len(i.LimaHome()) - len(i.LimaSuffix()) - len(longestSocket) - 2
+}
+
+// CheckSocketPaths tells why no VM can be made, whatever its name.
+func (i Instance) CheckSocketPaths() error {
+	spare := i.spareSocketBytes()
+	if spare >= 1 {
+		return nil
+	}
+	return fmt.Errorf("cannot use instance %q: the path %s is too long for the sockets of VMs: it may have %d characters, and has %d; "+
+		"choose a shorter home directory, or a shorter name of the instance", i.Name, i.LimaHome(), len(i.LimaHome())+spare-1, len(i.LimaHome()))
 }

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,6 +60,13 @@ func TestMaxVMNameLength(t *testing.T) {
 	longest := filepath.Join(got.VMDir(strings.Repeat("n", got.MaxVMNameLength())), longestSocket)
 	if len(longest) != socketPathMax-1 {
 		t.Errorf("the longest socket path has %d bytes, want %d", len(longest), socketPathMax-1)
+	}
+	for length, fits := range map[int]bool{20: true, 20 + got.MaxVMNameLength() - 1: true, 20 + got.MaxVMNameLength(): false, 300: false} {
+		i := Instance{Name: "dev", ShortDir: root[:1] + strings.Repeat("h", length-1)}
+		err := i.CheckSocketPaths()
+		if (err == nil) != fits || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("may have %d characters, and has %d;", len(root)+got.MaxVMNameLength()-1, length)) {
+			t.Errorf("a path of %d bytes, with %d left for names: %v", length, i.MaxVMNameLength(), err)
+		}
 	}
 	got.ShortDir = string(filepath.Separator) + strings.Repeat("h", 200)
 	if got.MaxVMNameLength() != 0 {

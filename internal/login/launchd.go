@@ -2,14 +2,15 @@ package login
 
 import (
 	"encoding/xml"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 	"text/template"
 )
 
 // The processes of VMs have sessions of their own; AbandonProcessGroup says so to launchd, too. A control plane that was asked to
-// end stays ended. When the session ends it is asked, and shuts its VMs down.
+// end stays ended, and so does one that finds another at work, which launchd would start again for ever. When the session ends it is
+// asked, and shuts its VMs down.
 const agentPlist = `<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
 <plist version="1.0">
@@ -22,6 +23,7 @@ const agentPlist = `<?xml version="1.0" encoding="UTF-8"?>
 		<string>--instance={{.Instance}}</string>
 		<string>svc</string>
 		<string>serve</string>
+		<string>--unless-running</string>
 	</array>
 	<key>EnvironmentVariables</key>
 	<dict>
@@ -49,19 +51,29 @@ const agentPlist = `<?xml version="1.0" encoding="UTF-8"?>
 </plist>
 `
 
+// The exit codes of launchctl where a job is not loaded: which one depends on the release of macOS.
+const (
+	noSuchProcess = 3
+	noSuchService = 113
+)
+
 // Launchd is for macOS, in the session of the user with that numeric id.
 func Launchd(spec Spec, uid int) (Plan, error) {
 	content, err := fill(agentPlist, template.FuncMap{"label": label, "text": escapeXML, "key": key, "value": value}, spec)
 	if err != nil {
 		return Plan{}, err
 	}
-	path := filepath.Join(spec.Home, "Library", "LaunchAgents", label(spec.Instance)+".plist")
+	plist := path.Join(spec.Home, "Library", "LaunchAgents", label(spec.Instance)+".plist")
 	session := "gui/" + strconv.Itoa(uid)
+	job := session + "/" + label(spec.Instance)
 	return Plan{
-		Files:   []File{{path, content}},
-		Enable:  [][]string{{"launchctl", "bootstrap", session, path}},
-		Start:   [][]string{{"launchctl", "kickstart", session + "/" + label(spec.Instance)}},
-		program: "<string>" + escapeXML(spec.Executable) + "</string>",
+		Files:     []File{{plist, content}},
+		Enable:    [][]string{{"launchctl", "bootstrap", session, plist}}, // which refuses a job that is loaded
+		Unload:    [][]string{{"launchctl", "bootout", job}},
+		Halt:      [][]string{{"launchctl", "bootout", job}},
+		notLoaded: []int{noSuchProcess, noSuchService},
+		Start:     [][]string{{"launchctl", "kickstart", job}},
+		program:   "<string>" + escapeXML(spec.Executable) + "</string>",
 	}, nil
 }
 

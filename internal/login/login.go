@@ -1,6 +1,6 @@
 // Package login owns what starts the control plane when its user logs in: units of systemd, an agent of launchd, or a task of
 // Windows, written for one rdd instance. All of them leave VMs alone when the control plane is restarted, as far as the system lets
-// them, and shut VMs down when the user's session ends.
+// them, and all but Windows, which asks nobody then, have VMs shut down when the user's session ends.
 package login
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -35,6 +36,8 @@ type Spec struct {
 	// Environ are the variables that the control plane is to have, "KEY=value", because its directories and programs depend on
 	// them: a session that begins has not what a shell's start files set.
 	Environ []string
+	// ExitRunning is the exit code of a control plane that finds another at work: there is no use in starting it again.
+	ExitRunning int
 }
 
 // File is one that the system reads.
@@ -49,14 +52,20 @@ type Plan struct {
 	// Enable are the commands that make the system notice the files, and start the control plane; Disable those that have it
 	// forget about them, before they are removed. What runs goes on.
 	Enable, Disable [][]string
+	// Unload are the commands that have the system let go of what it has read, where it would not read it again otherwise. They end
+	// what it has started: whoever wants that to go on leaves them out. Exit codes in notLoaded say that there was nothing.
+	Unload    [][]string
+	notLoaded []int
 	// Start are the commands that start the control plane as at a login; none where nothing would come of it but what happens
 	// without: it belongs to nobody.
 	Start [][]string
+	// Halt are the commands that keep the system from starting again what has failed.
+	Halt [][]string
 	// program is how the first file names the program that it starts.
 	program string
 }
 
-// Install carries a plan out. Run again, it replaces what was there.
+// Install carries a plan out. Run again, it replaces what was there. The control plane must not run: Unload would end it.
 func Install(ctx context.Context, plan Plan) error {
 	for _, file := range plan.Files {
 		if err := os.MkdirAll(filepath.Dir(file.Path), 0o700); err != nil {
@@ -66,10 +75,14 @@ func Install(ctx context.Context, plan Plan) error {
 			return fmt.Errorf("cannot install %s: %w", file.Path, err)
 		}
 	}
+	err := unload(ctx, plan)
 	for _, command := range plan.Enable {
-		if err := run(ctx, command); err != nil {
-			return fmt.Errorf("the files are installed, but not in use: %w", err)
+		if err == nil {
+			err = run(ctx, command)
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("the files are installed, but not in use: %w", err)
 	}
 	return nil
 }
@@ -84,7 +97,7 @@ func Uninstall(ctx context.Context, plan Plan) (was bool, err error) {
 	if !was {
 		return false, nil
 	}
-	var errs []error
+	errs := []error{unload(ctx, plan)}
 	for _, command := range plan.Disable {
 		errs = append(errs, run(ctx, command))
 	}
@@ -99,11 +112,7 @@ func Uninstall(ctx context.Context, plan Plan) (was bool, err error) {
 // Start has the system start the control plane, and tells whether it does: not where the plan was never carried out, where it was
 // for another program than this plan's, or where the system does not answer.
 func Start(ctx context.Context, plan Plan) bool {
-	if len(plan.Start) == 0 {
-		return false
-	}
-	content, err := os.ReadFile(plan.Files[0].Path)
-	if err != nil || !bytes.Contains(content, []byte(plan.program)) {
+	if len(plan.Start) == 0 || !installed(plan) {
 		return false
 	}
 	for _, command := range plan.Start {
@@ -114,16 +123,44 @@ func Start(ctx context.Context, plan Plan) bool {
 	return true
 }
 
+// Halt keeps the system from starting the control plane again after it was ended by force, which the system takes for a crash.
+func Halt(ctx context.Context, plan Plan) error {
+	if !installed(plan) {
+		return nil
+	}
+	return tolerant(ctx, plan, plan.Halt)
+}
+
+// installed tells whether the plan was carried out, for the same program.
+func installed(plan Plan) bool {
+	content, err := os.ReadFile(plan.Files[0].Path)
+	return err == nil && bytes.Contains(content, []byte(plan.program))
+}
+
 // Describe shows what Install would do.
 func Describe(plan Plan) string {
 	var text strings.Builder
 	for _, file := range plan.Files {
 		fmt.Fprintf(&text, "# %s\n%s\n", file.Path, file.Content)
 	}
-	for _, command := range plan.Enable {
+	for _, command := range slices.Concat(plan.Unload, plan.Enable) {
 		fmt.Fprintf(&text, "$ %s\n", strings.Join(command, " "))
 	}
 	return text.String()
+}
+
+func unload(ctx context.Context, plan Plan) error { return tolerant(ctx, plan, plan.Unload) }
+
+// tolerant runs commands that may find nothing loaded.
+func tolerant(ctx context.Context, plan Plan, commands [][]string) error {
+	for _, command := range commands {
+		err := run(ctx, command)
+		var status *exec.ExitError
+		if err != nil && !(errors.As(err, &status) && slices.Contains(plan.notLoaded, status.ExitCode())) {
+			return err
+		}
+	}
+	return nil
 }
 
 func run(ctx context.Context, command []string) error {

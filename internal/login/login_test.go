@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ func nasty() Spec {
 	return Spec{
 		Instance: "dev-3", Executable: "/opt/100% mine & <yours>/$rdd", Home: "/home/ada", ConfigHome: "/home/ada/.config",
 		Stdout: "/home/ada/100% logs/rdd.stdout.log", Stderr: "/home/ada/100% logs/rdd.stderr.log",
-		Environ: []string{"PATH=/opt/bin:/usr/bin", `RDD_LOG_DIR=/var/a b\c`},
+		Environ: []string{"PATH=/opt/bin:/usr/bin", `RDD_LOG_DIR=/var/a b\c`}, ExitRunning: 42,
 	}
 }
 
@@ -35,6 +36,9 @@ func plans(t *testing.T, spec Spec) map[string]Plan {
 
 func TestPlans(t *testing.T) {
 	for name, plan := range plans(t, nasty()) {
+		for i := range plan.Files {
+			plan.Files[i].Path = filepath.ToSlash(plan.Files[i].Path)
+		}
 		path, got := filepath.Join("testdata", name+".golden"), Describe(plan)
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -69,6 +73,30 @@ func TestAProgramThatSystemdDoesNotTake(t *testing.T) {
 	}
 }
 
+func TestVariablesOfATask(t *testing.T) {
+	for variable, want := range map[string]string{
+		"PATH=/bin":                "",
+		"RDD_LOG_DIR=C:\\my logs":  `/d /s /c "set "RDD_LOG_DIR=C:\my logs"& "/opt/rdd" --instance=dev-3 svc start"`,
+		`RDD_KEEP_LOGS="yes"`:      "no variable with quotes",
+		"RDD_LOG_DIR=C:\\%mine%\\": "no more than one %",
+	} {
+		spec := nasty()
+		spec.Executable, spec.Environ = "/opt/rdd", []string{variable}
+		command, arguments, err := action(spec)
+		if want == "" && (err != nil || command != spec.Executable || arguments != "--instance=dev-3 svc start") {
+			t.Errorf("%s: %s %s, %v", variable, command, arguments, err)
+		}
+		if got := fmt.Sprint(arguments, err); !strings.Contains(got, want) {
+			t.Errorf("%s: %s %s", variable, command, got)
+		}
+	}
+}
+
+// says is commands that leave a trace.
+func says(word, trace string) [][]string {
+	return [][]string{{"sh", "-c", "echo " + word + " >> '" + filepath.ToSlash(trace) + "'"}}
+}
+
 // TestInstall puts the files in place, twice, and removes them, with commands that leave a trace instead of systemd's.
 func TestInstall(t *testing.T) {
 	dir := t.TempDir()
@@ -76,8 +104,7 @@ func TestInstall(t *testing.T) {
 	spec.ConfigHome = dir
 	plan := plans(t, spec)["systemd"]
 	trace := filepath.Join(dir, "trace")
-	plan.Enable = [][]string{{"sh", "-c", "echo enabled >> " + trace}}
-	plan.Disable = [][]string{{"sh", "-c", "echo disabled >> " + trace}}
+	plan.Enable, plan.Disable = says("enabled", trace), says("disabled", trace)
 	for range 2 {
 		if err := Install(t.Context(), plan); err != nil {
 			t.Fatal(err)
@@ -115,9 +142,9 @@ func TestStart(t *testing.T) {
 			}
 			continue
 		}
-		plan.Enable, plan.Start = nil, [][]string{{"sh", "-c", "echo " + name + " >> " + trace}}
-		if Start(t.Context(), plan) {
-			t.Errorf("%s starts what was not installed", name)
+		plan.Unload, plan.Enable, plan.Start, plan.Halt = nil, nil, says(name, trace), says("halted", trace)
+		if err := Halt(t.Context(), plan); err != nil || Start(t.Context(), plan) {
+			t.Errorf("%s starts or halts what was not installed: %v", name, err)
 		}
 		if err := Install(t.Context(), plan); err != nil {
 			t.Fatal(err)
@@ -126,11 +153,14 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s does not start what was installed", name)
 		}
 		other := plans(t, moved)[name]
-		other.Start = plan.Start
-		if Start(t.Context(), other) {
-			t.Errorf("%s starts another program than this", name)
+		other.Start, other.Halt = plan.Start, plan.Halt
+		if err := Halt(t.Context(), other); err != nil || Start(t.Context(), other) {
+			t.Errorf("%s starts or halts another program than this: %v", name, err)
 		}
-		if said, err := os.ReadFile(trace); err != nil || string(said) != name+"\n" {
+		if err := Halt(t.Context(), plan); err != nil {
+			t.Errorf("%s does not halt what was installed: %v", name, err)
+		}
+		if said, err := os.ReadFile(trace); err != nil || string(said) != name+"\nhalted\n" {
 			t.Errorf("%s: commands: %q, %v", name, said, err)
 		}
 		if err := os.Remove(trace); err != nil {

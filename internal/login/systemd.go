@@ -2,7 +2,7 @@ package login
 
 import (
 	"fmt"
-	"path/filepath"
+	"path"
 	"strings"
 	"text/template"
 )
@@ -28,6 +28,7 @@ KillMode=process
 TimeoutStopSec=60
 Restart=on-failure
 RestartSec=2
+RestartPreventExitStatus={{.ExitRunning}}
 
 [Install]
 WantedBy=default.target
@@ -57,7 +58,7 @@ func Systemd(spec Spec) (Plan, error) {
 	quote := template.FuncMap{"quote": quoteSystemd, "program": func(path string) string {
 		return `"` + escapePercent(path) + `"` // no variables there
 	}, "file": escapePercent}
-	dir := filepath.Join(spec.ConfigHome, "systemd", "user")
+	dir := path.Join(spec.ConfigHome, "systemd", "user")
 	units := []string{"rdd-" + spec.Instance + ".service", "rdd-" + spec.Instance + "-vms.service"}
 	var plan Plan
 	for i, text := range []string{controlPlaneUnit, vmsUnit} {
@@ -65,12 +66,13 @@ func Systemd(spec Spec) (Plan, error) {
 		if err != nil {
 			return Plan{}, err
 		}
-		plan.Files = append(plan.Files, File{filepath.Join(dir, units[i]), content})
+		plan.Files = append(plan.Files, File{path.Join(dir, units[i]), content})
 	}
 	systemctl := func(words ...string) []string { return append([]string{"systemctl", "--user"}, words...) }
 	plan.Enable = [][]string{systemctl("daemon-reload"), systemctl(append([]string{"enable", "--now"}, units...)...)}
 	plan.Disable = [][]string{systemctl(append([]string{"disable"}, units...)...)}
 	plan.Start = [][]string{systemctl(append([]string{"start"}, units...)...)}
+	plan.Halt = [][]string{systemctl("stop", units[0])}
 	plan.program = `ExecStart="` + escapePercent(spec.Executable) + `" `
 	return plan, nil
 }

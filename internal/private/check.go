@@ -24,12 +24,14 @@ func Paths(inst instance.Instance) []string {
 		inst.Dir, inst.ShortDir, inst.RequestsDir(), inst.TLSDir(), inst.Kubeconfig(), inst.StoreFile(), inst.SettingsFile(),
 		inst.RecordFile(), inst.Records(),
 	}
-	for _, pattern := range []string{
-		filepath.Join(inst.TLSDir(), "*"), filepath.Join(inst.RecordDir("*"), "record.json"),
-		inst.ControllersToken("*"), inst.ControllersKubeconfig("*"),
+	for _, in := range []struct{ dir, pattern string }{
+		{inst.TLSDir(), "*"}, {inst.Records(), filepath.Base(inst.RecordDir("*")) + "/record.json"},
+		{inst.Dir, filepath.Base(inst.ControllersToken("*"))}, {inst.Dir, filepath.Base(inst.ControllersKubeconfig("*"))},
 	} {
-		more, _ := filepath.Glob(pattern) // the pattern is well-formed, unless the home directory has brackets
-		paths = append(paths, more...)
+		more, _ := fs.Glob(os.DirFS(in.dir), in.pattern) // the patterns are well-formed; a directory may have brackets in its name
+		for _, name := range more {
+			paths = append(paths, filepath.Join(in.dir, filepath.FromSlash(name)))
+		}
 	}
 	return paths
 }

@@ -15,7 +15,7 @@ import (
 
 // TestCheck opens each thing that must be private to others, one at a time.
 func TestCheck(t *testing.T) {
-	inst, err := instance.New("test", instance.Env{Home: t.TempDir()})
+	inst, err := instance.New("test", instance.Env{Home: filepath.Join(t.TempDir(), "[home]")})
 	if err != nil {
 		t.Fatal(err)
 	}

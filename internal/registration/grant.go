@@ -2,6 +2,7 @@ package registration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -21,6 +22,9 @@ const TokenLife = time.Hour
 
 // Account is the service account in Namespace that the controllers of a group use outside the daemon. Its tokens die with it.
 func Account(group string) string { return group + "-controllers" }
+
+// roleName is that of the account's role, and of what binds it.
+func roleName(group string) string { return "rdd:" + Account(group) }
 
 // rules are all that the controllers of VMs need: no secrets, no accounts, no roles, no namespaces.
 func rules() []rbacv1.PolicyRule {
@@ -47,7 +51,7 @@ func Grant(ctx context.Context, config *rest.Config, group string) error {
 	if _, err := client.CoreV1().ServiceAccounts(Namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("cannot make the account of external controllers: %w", err)
 	}
-	name := "rdd:" + Account(group)
+	name := roleName(group)
 	roles := client.RbacV1().ClusterRoles()
 	want := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules()}
 	_, err = roles.Create(ctx, want, metav1.CreateOptions{})
@@ -72,7 +76,23 @@ func Grant(ctx context.Context, config *rest.Config, group string) error {
 	return nil
 }
 
-// Token makes a token of a group's account, with the owner's credentials.
+// Revoke takes the rights of a group's account away. The account and its role stay: without each other they allow nothing. It is
+// for the control plane, as it starts.
+func Revoke(ctx context.Context, config *rest.Config, group string) error {
+	client, err := kubernetes.NewForConfig(config)
+	if err == nil {
+		err = client.RbacV1().ClusterRoleBindings().Delete(ctx, roleName(group), metav1.DeleteOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot take the rights of external controllers away: %w", err)
+	}
+	return nil
+}
+
+// ErrRevoked says that the controllers of a group are let in no more.
+var ErrRevoked = errors.New("access is revoked")
+
+// Token makes a token of a group's account, with the owner's credentials. The error is ErrRevoked where there is no account.
 func Token(ctx context.Context, owner *rest.Config, group string) (string, error) {
 	client, err := kubernetes.NewForConfig(owner)
 	if err != nil {
@@ -83,7 +103,7 @@ func Token(ctx context.Context, owner *rest.Config, group string) (string, error
 	}
 	got, err := client.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, Account(group), request, metav1.CreateOptions{})
 	if apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("the account %s/%s is gone, so access is revoked; \"rdd svc restart\" grants it again", Namespace, Account(group))
+		return "", fmt.Errorf("the account %s/%s is gone, so %w; \"rdd svc restart\" grants it again", Namespace, Account(group), ErrRevoked)
 	}
 	if err != nil {
 		return "", fmt.Errorf("cannot get a token of the account %s/%s: %w", Namespace, Account(group), err)

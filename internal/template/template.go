@@ -23,9 +23,11 @@ import (
 	"github.com/lima-vm/lima/v2/pkg/yqutil"
 )
 
-// MaxSize is the largest template that is read, in bytes. An API object, which a template becomes part of, is limited to
-// about 1.5 MiB; the rest is margin for what sets and bases leave out.
+// MaxSize is the largest template that is read, in bytes: MaxStored, and margin for what sets and bases leave out.
 const MaxSize = 4 << 20
+
+// MaxStored is the largest template that a ConfigMap holds, in bytes.
+const MaxStored = 1 << 20
 
 // Default is the built-in template that is used when the user names none.
 const Default = "default"

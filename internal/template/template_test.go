@@ -140,6 +140,11 @@ func TestValidateTellsTheLineInLimasWords(t *testing.T) {
 		"bad architecture": {"arch: z80\nimages:\n- location: /a\n  arch: x86_64\n", "line 1: field `arch` must be one of"},
 		"bad digest":       {"cpus: 2\nimages:\n- location: /a\n  arch: x86_64\n  digest: sha256:zz\n", "line 5: field `images[0].digest` is invalid"},
 		"unused parameter": {"images:\n- location: /a\n  arch: x86_64\nparam:\n  Unused: x\n", "\"Unused\""},
+		"no CPU":           {"images:\n- location: /a\n  arch: x86_64\ncpus: -1\n", "line 4: field `cpus` must be at least 1, not -1"},
+		"memory in bytes":  {"images:\n- location: /a\n  arch: x86_64\nmemory: 512\n", "line 4: field `memory` must be at least 16MiB, and \"512\" is 512 bytes"},
+		"no memory":        {"images:\n- location: /a\n  arch: x86_64\nmemory: 0GiB\n", "field `memory` must be at least"},
+		"memory and disk":  {"memory: 1KiB\ndisk: 1\nimages:\n- location: /a\n  arch: x86_64\n", "line 2: field `disk` must be at least"},
+		"too large a disk": {"disk: 99999PiB\nimages:\n- location: /a\n  arch: x86_64\n", "line 1: field `disk` is too large: \"99999PiB\""},
 		"base left":        {"base: template:debian\nimages: []\n", "field `base` must be empty"},
 		"unknown driver":   {"vmType: abacus\nimages:\n- location: /a\n  arch: x86_64\n", "abacus"},
 	} {
@@ -153,6 +158,16 @@ func TestValidateTellsTheLineInLimasWords(t *testing.T) {
 				t.Errorf("a SyntaxError: %t, want %t", got, want)
 			}
 		})
+	}
+}
+
+func TestValidateAcceptsSizes(t *testing.T) {
+	for _, sizes := range []string{
+		"cpus: 1\nmemory: 16MiB\ndisk: 16MiB\n", "cpus: 0\nmemory: \"\"\ndisk: \"\"\n", "memory: 4294967296\n", "disk: 4000PiB\n", "",
+	} {
+		if err := Validate([]byte(minimal + sizes)); err != nil {
+			t.Errorf("%q: %v", sizes, err)
+		}
 	}
 }
 

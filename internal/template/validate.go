@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/docker/go-units"
 	"github.com/goccy/go-yaml"
 	"github.com/lima-vm/lima/v2/pkg/driverutil"
 	"github.com/lima-vm/lima/v2/pkg/limatype"
@@ -61,7 +62,33 @@ func Validate(content []byte) (err error) {
 	if err := driverutil.ResolveVMType(loaded); err != nil {
 		return withLines(content, err)
 	}
-	return withLines(content, limayaml.Validate(loaded, false))
+	return withLines(content, errors.Join(limayaml.Validate(loaded, false), checkSizes(loaded)))
+}
+
+// Below this, what was meant had another unit: no guest boots with less memory, and no image is smaller. Above the other, a size is
+// not one any more once it is counted in bytes.
+const (
+	smallestSize = 16 << 20
+	largestSize  = 1 << 62
+)
+
+// checkSizes refuses sizes that Lima accepts, and with which a VM cannot start.
+func checkSizes(loaded *limatype.LimaYAML) error {
+	var errs []error
+	if *loaded.CPUs < 1 {
+		errs = append(errs, fmt.Errorf("field `cpus` must be at least 1, not %d", *loaded.CPUs))
+	}
+	for _, field := range []struct{ name, value string }{{"memory", *loaded.Memory}, {"disk", *loaded.Disk}} {
+		bytes, err := units.RAMInBytes(field.value)
+		switch {
+		case err != nil: // Lima tells
+		case bytes < 0, bytes > largestSize:
+			errs = append(errs, fmt.Errorf("field `%s` is too large: %q", field.name, field.value))
+		case bytes < smallestSize:
+			errs = append(errs, fmt.Errorf("field `%s` must be at least 16MiB, and %q is %d bytes", field.name, field.value, bytes))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func syntaxError(err error) error {

@@ -37,6 +37,10 @@ type Driver interface {
 	// Create is called off first.
 	Delete(name string) error
 
+	// SetGrace notes how long the guest of an instance, from Stopped to Stopping, has for shutting down: for who ends it when nobody
+	// can be asked. It is not announced.
+	SetGrace(name string, grace time.Duration) error
+
 	// Drain refuses every later Create and Start, stops all VMs in parallel, each within the grace that grace returns for
 	// it, ends what they have shared, and returns when none is left or ctx is done.
 	Drain(ctx context.Context, grace func(name string) time.Duration) error
@@ -107,6 +111,8 @@ type Observed struct {
 	Progress *Progress
 	// Host is set while an agent lives.
 	Host *Host
+	// Grace is what SetGrace has noted, of this driver or an earlier one; 0 when nothing.
+	Grace time.Duration
 	// Instance is set from Stopped on.
 	Instance *Instance
 	// Degraded lists what the user asked for and does not work, though the VM runs.

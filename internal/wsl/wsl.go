@@ -11,13 +11,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-192657fa/rdd/internal/probe"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -57,18 +56,11 @@ func Find(env []string, timeout time.Duration) (CLI, error) {
 	if timeout == 0 {
 		timeout = Timeout
 	}
-	for _, entry := range env {
-		name, list, _ := strings.Cut(entry, "=")
-		if !strings.EqualFold(name, "PATH") { // Windows writes "Path"
-			continue
-		}
-		for _, dir := range filepath.SplitList(list) {
-			if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil && filepath.IsAbs(path) {
-				return CLI{path: path, env: env, timeout: timeout}, nil
-			}
-		}
+	path, err := probe.LookPath(program, env)
+	if err != nil {
+		return CLI{}, fmt.Errorf(`%w: there is no %s in PATH; run "wsl --install" as an administrator`, ErrMissing, program)
 	}
-	return CLI{}, fmt.Errorf(`%w: there is no %s in PATH; run "wsl --install" as an administrator`, ErrMissing, program)
+	return CLI{path: path, env: env, timeout: timeout}, nil
 }
 
 // Has tells whether a distribution is registered, in whatever state.

@@ -17,6 +17,21 @@ teardown() {
 	equal "$stderr" ""
 }
 
+@test "the version is told before most packages are initialised, as main would tell it" {
+	for words in version --version; do
+		GODEBUG=inittrace=1 run -0 --separate-stderr rdd "$words"
+		matches "$output" '^rdd '
+		equal "$output" "$(rdd --quiet version)"
+		initialised=$(grep -c '^init ' <<<"$stderr")
+		((initialised > 10 && initialised < 100))
+	done
+}
+
+@test "a short command collects no garbage" {
+	GODEBUG=gctrace=1 run -0 --separate-stderr rdd svc paths
+	equal "$stderr" ""
+}
+
 @test "without arguments it tells what it can do" {
 	run -0 rdd
 	says "Usage:" "limavm" "service" "doctor"

@@ -62,6 +62,15 @@ is_the_same_vm() { # BOOT-ID AGENT
 	run ! says ForcedStop
 }
 
+@test "a VM that was left without a control plane is shut down all the same" {
+	agent=$(vm dev .status.host.pid)
+	run -0 rdd svc stop --keep-vms
+	process_alive "$agent"
+	run -0 rdd down --all
+	run ! process_alive "$agent"
+	run -0 rdd svc start
+}
+
 @test "a PID file that names a stranger: nothing is signalled, whatever is done to the VM" {
 	rdd limavm stop dev
 	directory=$(posix "$(vm dev .status.instance.directory)")

@@ -37,7 +37,7 @@ const (
 const manyTemplate = "cpus: 2\nmemory: 512MiB\nvmType: qemu\nimages:\n- location: https://example.com/image.img\n  arch: x86_64\n"
 
 // manyTime is far more than anything below takes.
-const manyTime = 5 * time.Minute
+const manyTime = 10 * time.Minute
 
 // grace is how long one VM is given to shut down unless its object says otherwise: all together get no more.
 const grace = 30.0

@@ -116,8 +116,9 @@ func (b *bench) commands(ctx context.Context) error {
 		{Name: "rdd ctl get limavm", Unit: "s", Must: 0.12},
 		{Name: "rdd limavm list", Unit: "s", Must: 0.12},
 		{Name: "rdd version", Unit: "s", Must: 0.03},
+		{Name: "rdd svc paths, which is not answered before main", Unit: "s"},
 	}
-	words := [][]string{{"ctl", "get", "limavm"}, {"limavm", "list"}, {"version"}}
+	words := [][]string{{"ctl", "get", "limavm"}, {"limavm", "list"}, {"version"}, {"svc", "paths"}}
 	b.progress("short commands")
 	for range 4 * b.repeat {
 		for i := range figures {

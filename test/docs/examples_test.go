@@ -26,6 +26,7 @@ type step struct {
 // story has every example of --help, in an order in which a user could type them. Its VM is called dev, as that of the examples.
 var story = []step{
 	{types: "rdd version", says: "rdd"},
+	{types: "rdd version -o json", says: `"version"`},
 	{types: "rdd kubectl version --client", says: "Client Version"},
 	{types: "rdd svc install --dry-run", says: "svc serve"},
 	{types: "rdd svc uninstall --dry-run"},
@@ -39,6 +40,11 @@ var story = []step{
 	{before: "mkdir -p ~/.kube", types: "rdd svc config > ~/.kube/rdd"},
 	{types: "rdd svc config --rotate > ~/.kube/rdd"},
 	{types: "rdd svc logs"},
+	{types: "rdd svc logs --tail 20"},
+	{
+		before: `echo remembered >>"$(rdd svc paths RDD_LOG_DIR)/rdd.stderr.log"; rdd svc restart`,
+		types:  "rdd svc logs --previous", says: "remembered",
+	},
 
 	{types: "rdd limavm create dev template:debian --cpus 2 --memory 8GiB --start", says: `VM "dev" is running`},
 	{types: "rdd ctl get limavm", says: "Running"},
@@ -53,7 +59,7 @@ var story = []step{
 	{types: "rdd limavm events dev", says: "Started"},
 	{types: "rdd limavm events -f", says: "Started", followed: true},
 	{types: "rdd limavm logs dev", says: "ssh"},
-	{types: "rdd limavm logs dev --serial"},
+	{types: "rdd limavm logs dev --serial --tail 20"},
 	{types: "rdd limavm shell dev"}, // nobody types anything into it
 	{types: "rdd limavm shell dev -- uname -a", says: "lima-dev"},
 	{before: "rdd limavm shell dev -- touch /tmp/seen", types: "rdd limavm shell dev --workdir /tmp --env LANG=C -- ls -l", says: "seen"},
@@ -86,7 +92,10 @@ var story = []step{
 	{types: "rdd down", says: `VM "default" has stopped`},
 	{before: "rdd svc start", types: "rdd down --all"},
 
-	{before: "rdd svc start --controllers=-lima", types: "rdd controllers --group lima", says: "lima", followed: true},
+	{
+		before: "rdd svc restart --controllers=-lima", types: "rdd --log-level=info controllers --group lima",
+		says: "msg=ready group=lima", followed: true,
+	},
 	{types: "rdd doctor", says: "QEMU"},
 	{types: "rdd doctor --fix", says: "QEMU"},
 	{types: "rdd support-bundle", says: ".tar.gz"},

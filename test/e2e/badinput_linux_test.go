@@ -64,7 +64,7 @@ func TestBadInput(t *testing.T) {
 		"cpus for a ConfigMap":         {[]string{"limavm", "create", "x", "nomap", "--cpus", "2"}, 2, "--cpus"},
 		"force and grace":              {[]string{"limavm", "stop", "other", "--force", "--grace-period", "3"}, 2, "force"},
 		"all and a name":               {[]string{"down", "--all", "other"}, 2, "not both"},
-		"a second daemon":              {[]string{"svc", "serve"}, 1, "already served by the daemon with PID"},
+		"a second daemon":              {[]string{"svc", "serve"}, 6, "already served by the daemon with PID"},
 		"a flag of the launcher's own": {[]string{"svc", "serve", "--launched"}, 2, "--launched"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,12 +73,13 @@ func TestTwoDaemonsInTheForeground(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if children[loser].ExitCode() != 1 || !strings.Contains(string(said), "is already served") {
+	if children[loser].ExitCode() != 6 || !strings.Contains(string(said), "is already served") {
 		t.Errorf("the second daemon: %s, %s", children[loser].ExitStatus(), said)
 	}
 	if output := r.must("svc", "start"); !strings.Contains(output, "PID "+pidOf(children[winner].Identity())) {
 		t.Errorf("the first daemon was replaced: %s", output)
 	}
+	r.must("svc", "serve", "--unless-running")
 	r.must("svc", "stop")
 	select {
 	case <-children[winner].Done():

@@ -85,6 +85,9 @@ func TestLife(t *testing.T) {
 }
 
 func (r *rig) shell() {
+	if got := r.in("dev", "nproc"); got != "2" {
+		r.Errorf("the guest has %s processors, want the template's 2, though it boots with one", got)
+	}
 	if got := r.in("dev", "echo", "a  b", "$HOME", "it's"); got != "a  b $HOME it's" {
 		r.Errorf("arguments did not arrive as they are: %q", got)
 	}
@@ -195,7 +198,7 @@ func (r *rig) interruptedStart() {
 	case <-time.After(time.Minute):
 		r.Fatal("an interrupt does not end the waiting")
 	}
-	if child.ExitCode() != 1 || !strings.Contains(said(), "goes on") {
+	if child.ExitCode() != 130 || !strings.Contains(said(), "goes on") {
 		r.Errorf("%s, and it said: %s", child.ExitStatus(), said())
 	}
 	if !r.vm("dev").Spec.Running {

@@ -8,12 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -131,6 +129,10 @@ func TestTroubledDisk(t *testing.T) {
 			test.then()
 		}
 		trouble.begin(h)
+		if name == "full" { // of a VM that was about to run, too
+			h.must(h.driver.Start("one"))
+			h.until("one", "the end of a start", func(got vm.Observed) bool { return got.State == vm.Stopped && got.Failure != nil })
+		}
 		h.must(h.driver.Delete("one"))
 		if name == "full" { // that is what people do against it
 			h.reach("one", vm.Absent)
@@ -167,6 +169,61 @@ func TestCrashOnAFullDisk(t *testing.T) {
 		t.Errorf("%+v", got.Failure)
 	}
 	full.end(h)
+	h.start("one")
+	h.remove("one")
+}
+
+// TestProtectedOnAFullDisk has a deletion that cannot be recorded be refused for an instance that is protected.
+func TestProtectedOnAFullDisk(t *testing.T) {
+	h := onOwnDisk(t)
+	if h == nil {
+		return
+	}
+	full := troubles()["full"]
+	h.create("one")
+	protected := filepath.Join(h.dir("one").Path(), "protected")
+	h.must(os.WriteFile(protected, nil, 0o600))
+	full.begin(h)
+	h.must(h.driver.Delete("one"))
+	got := h.until("one", "a failure", func(got vm.Observed) bool { return got.Failure != nil || got.State == vm.Absent })
+	if got.State != vm.Stopped || !strings.Contains(got.Failure.Message, "limactl unprotect") {
+		t.Errorf("%s, %+v", got.State, got.Failure)
+	}
+	h.must(os.Remove(protected))
+	h.must(h.driver.Delete("one"))
+	h.reach("one", vm.Absent)
+	full.end(h)
+}
+
+// TestUnrecordedFailure has a start fail for want of room. That is recorded as soon as there is some, though nobody asks for anything.
+func TestUnrecordedFailure(t *testing.T) {
+	h := onOwnDisk(t)
+	if h == nil {
+		return
+	}
+	recorded := func() bool {
+		text, err := os.ReadFile(filepath.Join(h.dir("one").RecordDir(), "record.json"))
+		h.must(err)
+		return strings.Contains(string(text), `"failures": 1`)
+	}
+	full := troubles()["full"]
+	h.create("one")
+	full.begin(h)
+	h.must(h.driver.Start("one"))
+	before := h.until("one", "a failure", func(got vm.Observed) bool { return got.State == vm.Stopped && got.Failure != nil }).Failure
+	if recorded() {
+		t.Error("there was room")
+	}
+	full.end(h)
+	for deadline := time.Now().Add(patience); !recorded(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the failure was never recorded")
+		}
+	}
+	h.reopen()
+	if got := h.reach("one", vm.Stopped); got.Failure == nil || got.Failure.Message != before.Message || got.Failure.Count != 1 {
+		t.Errorf("%+v", got.Failure)
+	}
 	h.start("one")
 	h.remove("one")
 }
@@ -238,67 +295,4 @@ func TestSilentAgent(t *testing.T) {
 	h.must(os.RemoveAll(h.dir("one").Journal()))
 	h.start("one")
 	h.remove("one")
-}
-
-// TestNoDescriptors has a daemon run out of file descriptors: what it cannot look at is refused, what it is asked for otherwise fails
-// with the reason in the object's status, and is done when there are some again. Nobody asks twice.
-func TestNoDescriptors(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.launch()
-	record, err := daemon.Find(s.cfg.Instance)
-	s.must(err)
-	var before unix.Rlimit
-	s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, nil, &before))
-	// The connection of the user is there already: a new one cannot be taken.
-	s.must(errors.Join(s.api.List(t.Context(), &v1alpha1.LimaVMList{}), s.api.List(t.Context(), &corev1.ConfigMapList{})))
-	short := func() {
-		s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: before.Max}, nil))
-	}
-	enough := func() { s.must(unix.Prlimit(record.PID, unix.RLIMIT_NOFILE, &before, nil)) }
-
-	short()
-	err = s.declare("one", ordinary)
-	if err == nil || !strings.Contains(err.Error(), "too many open files") {
-		t.Errorf("a template that nobody could check: %v", err)
-	}
-	enough()
-	s.make("one")
-	grace := int32(1) // nobody can be asked to shut down: it is waited for in vain
-	s.patch("one", func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = &grace })
-
-	oneBoot := func() {
-		if boots := s.boots("one"); len(boots) != 1 {
-			t.Errorf("boots %v", boots)
-		}
-	}
-	for _, test := range []struct {
-		ask               func()
-		condition, reason string // of what tells why
-		done              func()
-	}{
-		{func() { s.patch("one", wantRunning(true)) }, v1alpha1.ConditionRunning, v1alpha1.ReasonStartFailed, func() {
-			s.awaitPhase("one", v1alpha1.PhaseRunning)
-			oneBoot()
-		}},
-		{func() { s.patch("one", wantRunning(false)) }, v1alpha1.ConditionRunning, v1alpha1.ReasonStopFailed, func() {
-			s.awaitPhase("one", v1alpha1.PhaseStopped)
-			oneBoot()
-		}},
-		{func() { s.patch("one", ask(v1alpha1.AnnotationReset)) }, v1alpha1.ConditionCreated, v1alpha1.ReasonCreated, func() {
-			s.awaitPhase("one", v1alpha1.PhaseStopped)
-		}},
-		{func() { s.must(s.api.Delete(t.Context(), s.get("one"))) }, v1alpha1.ConditionCreated, v1alpha1.ReasonCreated, func() {
-			s.await("the end of one", &v1alpha1.LimaVMList{}, func() bool { return s.get("one") == nil })
-		}},
-	} {
-		short()
-		test.ask()
-		s.awaitVM("one", test.reason, func(obj *v1alpha1.LimaVM) bool {
-			c := meta.FindStatusCondition(obj.Status.Conditions, test.condition)
-			return c.Reason == test.reason && strings.Contains(c.Message, "too many open files")
-		})
-		enough()
-		test.done()
-	}
 }

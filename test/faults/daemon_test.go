@@ -12,10 +12,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/hostagent/standin"
+	"github.com/seed-192657fa/rdd/internal/vm/lima"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -169,6 +171,50 @@ func TestHungDaemonIsEnded(t *testing.T) {
 	}
 	s.expectGone(members)
 	s.expectTidy("one")
+}
+
+// TestDaemonThatDiesOverItsEnd is asked to end, and killed before it does: whoever has asked is told that nobody has stopped the VMs,
+// and does so. It fails when daemon.Stop takes the end of the process for the end of its work.
+func TestDaemonThatDiesOverItsEnd(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.launch()
+	s.make("one")
+	s.patch("one", func(obj *v1alpha1.LimaVM) {
+		wantRunning(true)(obj)
+		obj.Spec.StopGracePeriodSeconds = ptr.To[int32](77)
+	})
+	s.awaitPhase("one", v1alpha1.PhaseRunning)
+	members := s.family("one")
+	record, err := daemon.Find(s.cfg.Instance)
+	s.must(err)
+	s.freeze(record.Identity)
+	type answer struct {
+		was bool
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		was, err := daemon.Stop(t.Context(), s.cfg.Instance, daemon.Stopping{Timeout: patience})
+		answered <- answer{was, err}
+	}()
+	for asked := false; !asked; {
+		entries, err := os.ReadDir(s.cfg.Instance.RequestsDir())
+		s.must(err)
+		asked = len(entries) > 0
+	}
+	s.kill(record.Identity)
+	if got := <-answered; got.was || got.err != nil {
+		t.Errorf("Stop: %t, %v", got.was, got.err)
+	}
+	if got := lima.Graces(s.home, s.cfg.Instance.LimaSuffix()); got["one"] != 77*time.Second {
+		t.Errorf("the grace for whoever stops the VM without its object: %v", got)
+	}
+	s.must(daemon.StopVMs(t.Context(), s.cfg))
+	s.expectGone(members)
+	if boots := s.boots("one"); len(boots) != 1 || !boots[0] {
+		t.Errorf("boots: %v, want one that was shut down", boots)
+	}
 }
 
 // TestDeathsAtOnce: each pair, and all three. They are stopped and then killed, so that none sees another's end, and helpers that are

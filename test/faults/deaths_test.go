@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/standin"
@@ -124,8 +125,56 @@ func TestWorkersDie(t *testing.T) {
 			h.until("one", "a failure", func(got vm.Observed) bool { return got.State == vm.Stopped && got.Failure != nil })
 			h.misbehave("one", standin.Faults{})
 			h.reopen()
+			if step == standin.DeleteBegins { // nothing was lost, and nobody asks any more
+				h.reach("one", vm.Stopped)
+				h.must(h.driver.Delete("one"))
+			}
 			h.reach("one", vm.Absent)
 			h.create("one")
+		})
+	}
+}
+
+// TestDeletionIsTakenBack has a deletion fail before anything is lost, and nobody ask for it again: the VM can be started, and is there
+// for the next daemon.
+func TestDeletionIsTakenBack(t *testing.T) {
+	t.Parallel()
+	protected := func(h *host) string { return filepath.Join(h.dir("one").Path(), "protected") }
+	for name, test := range map[string]struct {
+		begin, end func(h *host)
+		want       string
+	}{
+		"the worker dies": {
+			func(h *host) {
+				h.misbehave("one", standin.Faults{At: map[standin.Step]standin.Action{standin.DeleteBegins: standin.Die}})
+			},
+			func(h *host) { h.misbehave("one", standin.Faults{}) },
+			"the worker ended early",
+		},
+		"it is protected": {
+			func(h *host) { h.must(os.WriteFile(protected(h), nil, 0o600)) },
+			func(h *host) { h.must(os.Remove(protected(h))) },
+			"limactl unprotect",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			h.create("one")
+			test.begin(h)
+			h.must(h.driver.Delete("one"))
+			got := h.until("one", "a failure", func(got vm.Observed) bool { return got.State == vm.Stopped && got.Failure != nil })
+			if got.Failure.During != vm.OpDelete || !strings.Contains(got.Failure.Message, test.want) {
+				t.Errorf("%+v", got.Failure)
+			}
+			test.end(h)
+			h.start("one")
+			h.must(h.driver.Stop("one", patience))
+			h.reach("one", vm.Stopped)
+			h.reopen()
+			h.until("one", "the truth", func(got vm.Observed) bool { return got.State != vm.Unknown })
+			h.start("one")
+			h.remove("one")
 		})
 	}
 }

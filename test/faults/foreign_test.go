@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,6 +92,55 @@ func TestVanishedDirectory(t *testing.T) {
 			unchanged(true)
 		})
 	}
+}
+
+// TestRecordIsPutBack has somebody take the record of a VM away and put it back while a daemon finds the VM without it. What runs is
+// taken over by the next creation, and not started anew.
+func TestRecordIsPutBack(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	before := h.run("one")
+	record, kept := filepath.Join(h.dir("one").RecordDir(), "record.json"), filepath.Join(h.home, "kept.json")
+	h.must(h.driver.Close())
+	h.must(os.Rename(record, kept))
+	h.open()
+	h.reach("one", vm.Foreign)
+	h.must(os.Rename(kept, record))
+	h.must(h.driver.Create("one", spec()))
+	got := h.until("one", "taken up", func(got vm.Observed) bool { return got.State == vm.Stopped || got.State == vm.Running })
+	if got.State != vm.Running || got.Failure != nil || got.Host.Agent != before.Host.Agent {
+		t.Errorf("%s, %+v", got.State, got.Failure)
+	}
+	h.must(h.driver.Stop("one", patience))
+	h.reach("one", vm.Stopped)
+	if boots := h.boots("one"); len(boots) != 1 || !boots[0] {
+		t.Errorf("boots %v", boots)
+	}
+	h.must(h.driver.Delete("one"))
+	h.reach("one", vm.Absent)
+}
+
+// TestRecordIsPutBackOverAnother is the same where another directory has come to the place of the VM's: that is no reason to end it.
+func TestRecordIsPutBackOverAnother(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	before := h.run("one")
+	record, kept := filepath.Join(h.dir("one").RecordDir(), "record.json"), filepath.Join(h.home, "kept.json")
+	h.must(h.driver.Close())
+	h.must(errors.Join(os.Rename(record, kept), os.Rename(h.dir("one").Path(), filepath.Join(h.home, "moved"))))
+	unchanged := h.plant("one")
+	h.open()
+	h.reach("one", vm.Foreign)
+	h.must(os.Rename(kept, record))
+	h.must(h.driver.Create("one", spec()))
+	got := h.until("one", "taken up", func(got vm.Observed) bool { return got.State == vm.Running || got.Failure != nil })
+	if got.State != vm.Running || got.Host.Agent != before.Host.Agent {
+		t.Errorf("%s, %+v", got.State, got.Failure)
+	}
+	unchanged(false)
+	h.must(os.RemoveAll(h.dir("one").Path()))
+	h.must(os.Rename(filepath.Join(h.home, "moved"), h.dir("one").Path()))
+	h.remove("one")
 }
 
 // TestDeletionSparesWhatIsNotOurs has somebody put a directory in the place of one that is deleted: before that begins, and

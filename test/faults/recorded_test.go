@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
+	"github.com/seed-192657fa/rdd/internal/hostagent/standin"
 	"github.com/seed-192657fa/rdd/internal/vm"
 )
 
@@ -38,6 +39,28 @@ func TestFailuresOutliveTheDaemon(t *testing.T) {
 	if got := h.until("one", "crashed", func(got vm.Observed) bool { return got.Failure != nil }); got.Failure.Count != 1 {
 		t.Errorf("a stop does not forgive: %+v", got.Failure)
 	}
+}
+
+// TestInterruptedStartIsNoCrash has the daemon and an agent die before the agent has begun its journal. The next daemon does not take
+// the run before for the one that was interrupted.
+func TestInterruptedStartIsNoCrash(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.create("one")
+	h.kill(h.start("one").Host.Agent)
+	h.until("one", "crashed", func(got vm.Observed) bool { return got.State == vm.Stopped && got.Failure != nil })
+	h.misbehave("one", standin.Faults{At: map[standin.Step]standin.Action{standin.AgentBegins: standin.Hang}})
+	h.must(h.driver.Start("one"))
+	agent := h.until("one", "an agent", func(got vm.Observed) bool { return got.Host != nil }).Host.Agent
+	h.must(h.driver.Close())
+	h.kill(agent)
+	h.open()
+	if got := h.reach("one", vm.Stopped).Failure; got == nil || got.During != vm.OpStart || got.Count != 2 {
+		t.Errorf("%+v", got)
+	}
+	h.misbehave("one", standin.Faults{})
+	h.start("one")
+	h.remove("one")
 }
 
 // TestPolicyNeverOutlivesTheDaemon of a real daemon.

@@ -130,7 +130,7 @@ func (h *host) endAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for _, record := range records {
-		if err := (instancedir.Dir{Home: h.home, Name: record.Name()}).EndFamily(ctx); err != nil {
+		if _, err := (instancedir.Dir{Home: h.home, Name: record.Name()}).EndFamily(ctx); err != nil {
 			h.Error(err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
+	"github.com/seed-192657fa/rdd/internal/logging"
 	"github.com/seed-192657fa/rdd/process"
 )
 
@@ -49,11 +50,11 @@ func serve(home, standin string) (err error) {
 	if cfg.Settings, _, err = daemon.LoadSettings(cfg.Instance); err != nil {
 		return err
 	}
-	level, err := daemon.ParseLevel("warn")
+	level, err := logging.ParseLevel("warn")
 	if err != nil {
 		return err
 	}
-	cfg.Log = daemon.NewLogger(os.Stderr, level) // here only: it becomes klog's, which is one for the whole process
+	cfg.Log = logging.New(os.Stderr, level) // here only: it becomes klog's, which is one for the whole process
 	cfg.Announce = announcer
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -186,11 +186,10 @@ func situations() map[string]situation {
 		"deleting, daemon just restarted": {
 			reach: func(h *host) {
 				h.create("one")
-				h.misbehave("one", standin.Faults{At: map[standin.Step]standin.Action{standin.DeleteBegins: standin.Die}})
+				h.misbehave("one", standin.Faults{At: map[standin.Step]standin.Action{standin.DeleteBegins: standin.Hang}})
 				h.must(h.driver.Delete("one"))
-				h.reach("one", vm.Stopped)
-				h.misbehave("one", standin.Faults{})
 				h.must(h.driver.Close())
+				h.misbehave("one", standin.Faults{})
 			},
 			dead: true, closed: true, operations: []string{"give the deletion to the next daemon"},
 		},

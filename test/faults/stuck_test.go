@@ -117,3 +117,32 @@ func TestHungAgentsGuestIsShutDown(t *testing.T) {
 		})
 	}
 }
+
+// TestDrainCallsOff has workers hang when the daemon is asked to stop. What is called off has not failed.
+func TestDrainCallsOff(t *testing.T) {
+	t.Parallel()
+	other := spec()
+	other.TemplateVersion, other.Template = "2", lines("cpus: 1", "memory: 1GiB")
+	h := newHost(t)
+	h.create("applying")
+	for _, name := range []string{"applying", "creating"} {
+		h.misbehave(name, standin.Faults{At: map[standin.Step]standin.Action{standin.CreateBegins: standin.Hang, standin.ApplyBegins: standin.Hang}})
+	}
+	h.must(h.driver.Apply("applying", other))
+	h.must(h.driver.Create("creating", spec()))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	h.must(h.driver.Drain(ctx, func(string) time.Duration { return 0 }))
+	for name, want := range map[string]vm.State{"applying": vm.Stopped, "creating": vm.Absent} {
+		if got := h.observe(name); got.State != want || got.Failure != nil {
+			t.Errorf("%s: %s, %+v", name, got.State, got.Failure)
+		}
+	}
+	h.reopen()
+	h.misbehave("applying", standin.Faults{})
+	h.reach("applying", vm.Stopped)
+	h.must(h.driver.Apply("applying", other))
+	h.until("applying", "another template", func(got vm.Observed) bool { return got.TemplateVersion == "2" })
+	h.must(h.driver.Delete("applying"))
+	h.reach("applying", vm.Absent)
+}

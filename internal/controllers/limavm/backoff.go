@@ -38,7 +38,12 @@ func heldUntil(failure *vm.Failure) time.Time {
 	return failure.At.Add(pause(failure))
 }
 
-// held tells whether the pause after the last failure is still going on.
+// held tells whether the pause after the last failure is still going on. One that would be longer than the longest is of a clock
+// that has been set back since, and holds nobody.
 func held(failure *vm.Failure, now time.Time) bool {
-	return failure != nil && pause(failure) > 0 && now.Before(heldUntil(failure))
+	if failure == nil || pause(failure) == 0 {
+		return false
+	}
+	left := heldUntil(failure).Sub(now)
+	return left > 0 && left <= longestPause
 }

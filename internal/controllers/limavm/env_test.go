@@ -64,7 +64,7 @@ type options struct {
 func withoutAdmission(o *options) { o.noAdmission = true }
 
 // frozen keeps every pause going until the test moves the clock.
-func frozen(o *options) { o.clock = clocktesting.NewFakePassiveClock(time.Now().Add(-24 * time.Hour)) }
+func frozen(o *options) { o.clock = clocktesting.NewFakePassiveClock(time.Now()) }
 
 // through puts something between controller and driver.
 func through(between func(*daemon) vm.Driver) option { return func(o *options) { o.between = between } }

@@ -63,7 +63,7 @@ func (p *plane) tryOpen() (err error) {
 		return err
 	}
 	config := controlplane.Config{
-		DataDir:    filepath.Join(p.dir, "data"),
+		Store:      filepath.Join(p.dir, "data", "store.db"),
 		TLSDir:     filepath.Join(p.dir, "tls"),
 		Kubeconfig: filepath.Join(p.dir, "kubeconfig"),
 		CRDs:       crds,

@@ -178,6 +178,9 @@ func (m *Metrics) requested(name string, step Step) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.lives[name]
+	if l == nil { // forgotten meanwhile, with an object of that name in another namespace
+		return
+	}
 	switch step {
 	case StepStart, StepRestart:
 		l.startedAt = time.Now()

@@ -86,7 +86,20 @@ func fresh(obj *v1alpha1.LimaVM, failure *vm.Failure, owned template) bool {
 	if obj.Generation != obj.Status.ObservedGeneration {
 		return true
 	}
+	return ofAnotherTemplate(failure, owned)
+}
+
+func ofAnotherTemplate(failure *vm.Failure, owned template) bool {
 	return failure != nil && failure.TemplateVersion != "" && owned.version != "" && failure.TemplateVersion != owned.version
+}
+
+// outlived tells whether the last failure is of a template that has changed since. The present one is about to be tried.
+func (f facts) outlived() bool {
+	switch f.got.failed {
+	case vm.OpStart, vm.OpRun:
+		return outdated(f.got)
+	}
+	return ofAnotherTemplate(f.observed.Failure, f.template)
 }
 
 // conflict tells who is in the way, if it is not ours: names are unique across namespaces by admission, but only the owner

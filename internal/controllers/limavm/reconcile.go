@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -68,6 +69,7 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, err
 	}
 	r.cfg.Metrics.seen(obj.Name, v.observed)
+	r.noteGrace(ctx, v)
 	step := decide(v.want, v.got)
 	defer func() {
 		// What has been done is reported, even if the daemon ends now.
@@ -92,6 +94,22 @@ func (r *Reconciler) reconcile(ctx context.Context, req ctrl.Request) (result ct
 		step, err = StepNone, nil // the driver has announced the change, and the next visit sees it
 	}
 	return result, err
+}
+
+// noteGrace leaves the grace with the driver. What it is for comes without an object: nothing waits for it, and the next visit
+// tries again.
+func (r *Reconciler) noteGrace(ctx context.Context, v *visit) {
+	switch v.got.state {
+	case vm.Stopped, vm.Starting, vm.Running, vm.Stopping:
+	default:
+		return
+	}
+	if v.observed.Grace == v.grace {
+		return
+	}
+	if err := r.cfg.Driver.SetGrace(v.name, v.grace); err != nil {
+		r.cfg.Log.DebugContext(ctx, "the grace is not noted", slog.String("limavm", v.name), slog.Any("error", err))
+	}
 }
 
 // overtaken tells whether a request was refused only because the instance is not any more in the state that was observed.

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -136,6 +137,19 @@ func TestRestartPolicyNever(t *testing.T) {
 	}
 	d.annotate("dev", v1alpha1.AnnotationRestart)
 	d.awaitRunning("dev")
+
+	// "Until its spec changes" also holds for a change that nobody can act upon yet.
+	d.machine.Crash("dev")
+	d.awaitCondition("dev", v1alpha1.ConditionRunning, metav1.ConditionFalse, v1alpha1.ReasonCrashed)
+	d.stop()
+	d.change("dev", func(obj *v1alpha1.LimaVM) { obj.Spec.StopGracePeriodSeconds = ptr.To[int32](60) })
+	d.start(true)
+	d.awaitCondition("dev", v1alpha1.ConditionRunning, metav1.ConditionUnknown, v1alpha1.ReasonReconciling)
+	d.driver.Verify()
+	d.awaitRunning("dev")
+	if got := d.driver.Observe("dev").Grace; got != time.Minute {
+		t.Errorf("the driver knows of a grace of %s", got)
+	}
 }
 
 func TestDegraded(t *testing.T) {

@@ -33,7 +33,9 @@ func (o outcome) during(steps ...Step) error {
 // While the driver is still verifying, what was known of the instance stays.
 func report(obj *v1alpha1.LimaVM, f facts, o outcome) v1alpha1.LimaVMStatus {
 	status := *obj.Status.DeepCopy()
-	status.ObservedGeneration = obj.Generation
+	if considered(f) {
+		status.ObservedGeneration = obj.Generation
+	}
 	if f.template.state == templateReady || f.template.state == templateInvalid {
 		status.TemplateConfigMap = obj.TemplateConfigMapName()
 	}
@@ -48,6 +50,10 @@ func report(obj *v1alpha1.LimaVM, f facts, o outcome) v1alpha1.LimaVMStatus {
 	status.Phase = phase(status, f)
 	return status
 }
+
+// considered tells whether the spec has had its effect on what was decided. While the driver verifies, or starts nothing any more, it
+// has not: the next visit, or the next daemon's, must still see that it has changed.
+func considered(f facts) bool { return f.got.state != vm.Unknown && !f.got.draining }
 
 // foundAnew dates the condition Running as if it had been Unknown since another daemon reported it. So it was, but where the driver
 // finds out at once, nobody sees it; and clients wait for what is true since this daemon started.

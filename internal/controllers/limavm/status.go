@@ -61,7 +61,8 @@ func created(f facts, o outcome) metav1.Condition {
 		return yes(v1alpha1.ReasonCreated, "the instance cannot be removed: "+cause)
 	}
 	if f.got.state == vm.Stopped && !f.want.running {
-		if cause := failed(f, o, []vm.Operation{vm.OpApply}, StepApply); cause != "" {
+		// Not that it was refused: then the former template is still being applied, and this one's turn comes.
+		if cause := failed(f, o, []vm.Operation{vm.OpApply}); cause != "" {
 			return yes(v1alpha1.ReasonCreated, "the changed template cannot be applied to the instance: "+cause)
 		}
 	}
@@ -116,10 +117,10 @@ func stopped(f facts, o outcome) metav1.Condition {
 	if f.got.template == templateInvalid {
 		return no(v1alpha1.ReasonStartFailed, f.template.problem)
 	}
-	if cause := failed(f, o, []vm.Operation{vm.OpStart, vm.OpApply}, StepStart, StepRestart, StepApply); cause != "" {
+	if cause := failed(f, o, []vm.Operation{vm.OpStart, vm.OpApply}, StepStart, StepRestart); cause != "" {
 		return no(v1alpha1.ReasonStartFailed, cause)
 	}
-	if f.got.failed != vm.OpRun {
+	if f.got.failed != vm.OpRun || f.outlived() {
 		return no(v1alpha1.ReasonStopped, "the VM is shut down")
 	}
 	switch cause := describe(f); {
@@ -147,10 +148,14 @@ func degraded(f facts) metav1.Condition {
 	return no(v1alpha1.ReasonHealthy, "the VM does what was asked for")
 }
 
-// failed tells why one of ops failed, or one of the steps that request them was refused; empty if neither did.
+// failed tells why one of ops failed, or one of the steps that request them was refused; empty if neither did. What a former
+// template led to says nothing about the present one, and who waits for that must not take it for an answer.
 func failed(f facts, o outcome, ops []vm.Operation, steps ...Step) string {
 	if err := o.during(steps...); err != nil {
 		return oneLine(err.Error())
+	}
+	if f.outlived() {
+		return ""
 	}
 	for _, op := range ops {
 		if f.got.failed == op {
@@ -174,7 +179,11 @@ func describe(f facts) string {
 	if f.got.held && !(f.got.failed == vm.OpRun && f.want.never) {
 		fmt.Fprintf(&text, "; next attempt at %s", f.nextTry.UTC().Format(time.RFC3339))
 	}
-	fmt.Fprintf(&text, "; more: rdd limavm logs %s", f.name)
+	where := "logs"
+	if failure.During == vm.OpCreate { // what was half made is gone, with its log
+		where = "status"
+	}
+	fmt.Fprintf(&text, "; more: rdd limavm %s %s", where, f.name)
 	if len(failure.LogTail) > 0 {
 		text.WriteString("\nlast lines of the log:\n  " + strings.Join(failure.LogTail, "\n  "))
 	}

@@ -49,6 +49,13 @@ func failure(during vm.Operation, count int) vm.Observed {
 	}}
 }
 
+// failureOf is of a template.
+func failureOf(version string, during vm.Operation) vm.Observed {
+	observed := failure(during, 1)
+	observed.Failure.TemplateVersion = version
+	return observed
+}
+
 var statusTests = []struct {
 	name                       string
 	scene                      scene
@@ -68,7 +75,7 @@ var statusTests = []struct {
 		"False CreateFailed", "False Stopped", "False NotRunning", v1alpha1.PhaseFailed, []string{"not; now"}},
 	{"creation failed", scene{got: got{state: vm.Absent, held: true}, observed: failure(vm.OpCreate, 3)},
 		"False CreateFailed", "False Stopped", "False NotRunning", v1alpha1.PhaseFailed,
-		[]string{"it went wrong (exit status 3)", "3 times in a row", "next attempt at 2026-01-02T03:04:09Z", "  one\n  two", "rdd limavm logs dev"}},
+		[]string{"it went wrong (exit status 3)", "3 times in a row", "next attempt at 2026-01-02T03:04:09Z", "  one\n  two", "rdd limavm status dev"}},
 	{"template invalid", scene{got: got{state: vm.Absent, template: templateInvalid}, template: template{problem: "bad template"}},
 		"False CreateFailed", "False Stopped", "False NotRunning", v1alpha1.PhaseFailed, []string{"bad template"}},
 	{"name taken by a ConfigMap", scene{got: got{state: vm.Absent, template: templateForeign}, template: template{problem: "already exists"}},
@@ -109,6 +116,21 @@ var statusTests = []struct {
 		"True Created", "False StartFailed", "False NotRunning", v1alpha1.PhaseFailed, []string{"it went wrong"}},
 	{"template not applicable", scene{want: want{running: true}, got: got{state: vm.Stopped, template: templateInvalid}, template: template{problem: "bad template"}},
 		"True Created", "False StartFailed", "False NotRunning", v1alpha1.PhaseFailed, []string{"bad template"}},
+	{"a template not applied, and another one since", scene{want: want{running: true}, got: got{state: vm.Stopped, template: templateReady},
+		template: template{version: "two"}, observed: failureOf("one", vm.OpApply), outcome: outcome{StepApply, errors.New("the one is being applied")}},
+		"True Created", "False Stopped", "False NotRunning", v1alpha1.PhaseStopped, nil},
+	{"the same template not applied", scene{want: want{running: true}, got: got{state: vm.Stopped, template: templateReady},
+		template: template{version: "one"}, observed: failureOf("one", vm.OpApply)},
+		"True Created", "False StartFailed", "False NotRunning", v1alpha1.PhaseFailed, []string{"it went wrong"}},
+	{"not created from a template, and another one since", scene{got: got{state: vm.Absent, template: templateReady},
+		template: template{version: "two"}, observed: failureOf("one", vm.OpCreate)},
+		"Unknown Pending", "False Stopped", "False NotRunning", v1alpha1.PhasePending, nil},
+	{"start failed, and the template changed since", scene{want: want{running: true}, got: got{state: vm.Stopped, template: templateReady},
+		observed: failure(vm.OpStart, 2)},
+		"True Created", "False Stopped", "False NotRunning", v1alpha1.PhaseStopped, nil},
+	{"crashed, and the template changed since", scene{want: want{running: true}, got: got{state: vm.Stopped, template: templateReady},
+		observed: failure(vm.OpRun, 2)},
+		"True Created", "False Stopped", "False NotRunning", v1alpha1.PhaseStopped, nil},
 	{"crashed", scene{want: want{running: true}, got: got{state: vm.Stopped}, observed: failure(vm.OpRun, 1)},
 		"True Created", "False Crashed", "False NotRunning", v1alpha1.PhaseFailed, []string{"it went wrong (exit status 3)", "  two"}},
 	{"crashed again", scene{want: want{running: true}, got: got{state: vm.Stopped, held: true}, observed: failure(vm.OpRun, 2)},
@@ -150,8 +172,12 @@ func TestStatus(t *testing.T) {
 				}
 				messages = append(messages, c.Message)
 			}
-			if status.Phase != test.phase || status.ObservedGeneration != 7 {
-				t.Errorf("phase %s, want %s; generation %d", status.Phase, test.phase, status.ObservedGeneration)
+			generation := int64(7)
+			if test.scene.got.state == vm.Unknown || test.scene.got.draining { // nothing was decided yet
+				generation = 0
+			}
+			if status.Phase != test.phase || status.ObservedGeneration != generation {
+				t.Errorf("phase %s, want %s; generation %d, want %d", status.Phase, test.phase, status.ObservedGeneration, generation)
 			}
 			for _, part := range test.parts {
 				if all := strings.Join(messages, "\n"); !strings.Contains(all, part) {
@@ -333,6 +359,21 @@ func TestPause(t *testing.T) {
 		if got := pause(&vm.Failure{During: test.during, Count: test.count}); got != test.want {
 			t.Errorf("%s for the %dth time: %v, want %v", test.during, test.count, got, test.want)
 		}
+	}
+}
+
+// TestHeld: by a pause that is not over, and not by a failure of the future, which a clock that was set back leaves.
+func TestHeld(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for ago, want := range map[time.Duration]bool{
+		0: true, time.Second: true, 4 * time.Second: false, time.Hour: false, -time.Second: true, -time.Hour: false, -20 * 365 * 24 * time.Hour: false,
+	} {
+		if got := held(&vm.Failure{During: vm.OpStart, Count: 3, At: now.Add(-ago)}, now); got != want {
+			t.Errorf("failed %s ago, to be tried again after 4 s: held %t, want %t", ago, got, want)
+		}
+	}
+	if held(nil, now) || held(&vm.Failure{During: vm.OpRun, Count: 1, At: now}, now) {
+		t.Error("held without a pause")
 	}
 }
 

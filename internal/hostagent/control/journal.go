@@ -16,13 +16,17 @@ import (
 // maxLine bounds one event; an agent's journal is our own, but a torn or foreign file must not cost all memory.
 const maxLine = 1 << 20
 
+// retryPause is between two tries to write what the disk did not take.
+const retryPause = time.Second
+
 // Journal is the event log of one run of an agent: JSON lines in a file, which any number of readers follow.
 type Journal struct {
 	file *os.File
 
 	mu      sync.Mutex
 	size    int64
-	partial []byte        // a line whose end is not written yet
+	pending []byte        // lines that the disk did not take yet, and the start of one whose end is to come
+	retry   *time.Timer   // set once it did not take any
 	changed chan struct{} // closed, and replaced, on every growth
 	closed  bool
 }
@@ -36,27 +40,46 @@ func CreateJournal(path string) (*Journal, error) {
 	return &Journal{file: file, changed: make(chan struct{})}, nil
 }
 
-// Write appends whole lines; the start of a line is kept until the rest comes. It implements io.Writer for Lima.
+// Write appends whole lines; the start of a line is kept until the rest comes. It implements io.Writer for Lima. What the disk
+// does not take is kept too, and written as soon as it does: the error only tells. Without that, whoever follows would wait for ever
+// for an event that has happened.
 func (j *Journal) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {
 		return 0, os.ErrClosed
 	}
-	end := bytes.LastIndexByte(p, '\n') + 1
+	j.pending = append(j.pending, p...)
+	return len(p), j.flush()
+}
+
+// flush writes the lines that are whole; the lock is held.
+func (j *Journal) flush() error {
+	end := bytes.LastIndexByte(j.pending, '\n') + 1
 	if end == 0 {
-		j.partial = append(j.partial, p...)
-		return len(p), nil
+		return nil
 	}
-	lines := append(j.partial, p[:end]...) //nolint:gocritic // partial is replaced below
-	j.partial = bytes.Clone(p[end:])
-	if _, err := j.file.WriteAt(lines, j.size); err != nil {
-		return 0, fmt.Errorf("cannot append to the event journal: %w", err)
+	if _, err := j.file.WriteAt(j.pending[:end], j.size); err != nil {
+		if j.retry == nil {
+			j.retry = time.AfterFunc(retryPause, j.flushAgain)
+		} else {
+			j.retry.Reset(retryPause)
+		}
+		return fmt.Errorf("cannot append to the event journal: %w", err)
 	}
-	j.size += int64(len(lines))
+	j.size += int64(end)
+	j.pending = bytes.Clone(j.pending[end:])
 	close(j.changed)
 	j.changed = make(chan struct{})
-	return len(p), nil
+	return nil
+}
+
+func (j *Journal) flushAgain() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.closed {
+		_ = j.flush() // whoever wrote it was told
+	}
 }
 
 // Note appends an event of rdd's own.
@@ -112,9 +135,10 @@ func (j *Journal) Close() error {
 	if j.closed {
 		return nil
 	}
+	err := j.flush()
 	j.closed = true
 	close(j.changed)
-	return j.file.Sync()
+	return errors.Join(err, j.file.Sync())
 }
 
 // ReadEntries calls emit for each whole line of r, which begins at the offset from, and returns the offset behind the last.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestJournalKeepsLinesWhole(t *testing.T) {
@@ -52,6 +55,50 @@ func TestJournalFollowersEndWithTheirContext(t *testing.T) {
 	if err := journal.Follow(t.Context(), 5, nil); err == nil {
 		t.Error("an offset behind the end was followed")
 	}
+}
+
+// TestJournalKeepsWhatTheDiskDoesNotTake has a file that cannot be written to stand for a full disk.
+func TestJournalKeepsWhatTheDiskDoesNotTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "log")
+		journal, err := CreateJournal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := journal.file
+		full, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer full.Close()
+		journal.file = full
+		for _, part := range []string{"{\"a\":1}\n{\"b\"", ":2}\n{"} {
+			if n, err := journal.Write([]byte(part)); err == nil || n != len(part) {
+				t.Fatalf("written to a full disk: %d, %v", n, err)
+			}
+		}
+		time.Sleep(2 * retryPause)
+		if size := journal.Size(); size != 0 {
+			t.Errorf("the journal ends at %d", size)
+		}
+		journal.mu.Lock()
+		journal.file = disk
+		journal.mu.Unlock()
+		time.Sleep(2 * retryPause) // nobody writes, and it comes all the same
+		synctest.Wait()
+		if text, err := os.ReadFile(path); err != nil || string(text) != "{\"a\":1}\n{\"b\":2}\n" {
+			t.Errorf("on disk: %q, %v", text, err)
+		}
+		if _, err := journal.Write([]byte("}\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := journal.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != "{\"a\":1}\n{\"b\":2}\n{}\n" {
+			t.Errorf("on disk: %q, %v", text, err)
+		}
+	})
 }
 
 func TestReadEntriesBoundsALine(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed-192657fa/rdd/internal/durable"
 	"github.com/seed-192657fa/rdd/internal/vm"
 	"github.com/seed-192657fa/rdd/process"
 )
@@ -52,16 +53,38 @@ func (d Dir) RemoveControlSocket() error { return remove(d.ControlSocket()) }
 // Ledger is where each child of the daemon records its family, for whoever has to end it later.
 func (d Dir) Ledger() string { return filepath.Join(d.RecordDir(), "ledger.json") }
 
-// EndFamily ends what is left of the last child's family, the child itself included, and waits for it.
-func (d Dir) EndFamily(ctx context.Context) error {
+// EndFamily ends what is left of the last child's family, the child itself included, and waits for it. A notice tells that the
+// ledger was damaged: the caller has ended the child that it knows of.
+func (d Dir) EndFamily(ctx context.Context) (*vm.Notice, error) {
 	family, err := process.ReadFamily(d.Ledger())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, process.ErrDamaged):
+		return d.endRemains(ctx, family, err)
+	case err != nil:
+		return nil, err
 	}
-	if err != nil {
-		return err
+	return nil, family.Kill(ctx)
+}
+
+// endRemains ends what a damaged ledger, or one of another build, still tells of, and sets it aside: otherwise the instance could
+// neither be started nor deleted any more.
+func (d Dir) endRemains(ctx context.Context, family *process.Family, damage error) (*vm.Notice, error) {
+	if family != nil {
+		if now, err := process.Find(family.Head.PID); err == nil && now == family.Head {
+			return nil, fmt.Errorf("process %v lives: %w", family.Head, damage)
+		}
+		if err := family.Kill(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return family.Kill(ctx)
+	aside := d.Ledger() + ".damaged"
+	if err := durable.Rename(d.Ledger(), aside); err != nil {
+		return nil, fmt.Errorf("cannot set a damaged ledger aside: %w", err)
+	}
+	return &vm.Notice{Warning: true, Reason: "LedgerDamaged", Message: fmt.Sprintf(
+		"%v; it was moved to %s: processes of an earlier run may be left, see whether one has a file in %s open", damage, aside, d.Path())}, nil
 }
 
 // WorkerLog is the output of the short-lived children.
@@ -81,7 +104,7 @@ func (d Dir) AgentPID() string { return filepath.Join(d.Path(), "ha.pid") }
 
 // DriverPIDs are the PIDs that Lima's drivers have written down. They are hints.
 func (d Dir) DriverPIDs() []int {
-	files, err := filepath.Glob(filepath.Join(d.Path(), "*.pid"))
+	files, err := FilesIn(d.Path(), ".pid")
 	if err != nil {
 		return nil
 	}
@@ -92,6 +115,22 @@ func (d Dir) DriverPIDs() []int {
 		}
 	}
 	return pids
+}
+
+// FilesIn returns the paths of what is in dir, if that exists, and has a name that ends in suffix. A pattern would not do: the home
+// may have brackets in its name.
+func FilesIn(dir, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var paths []string
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), suffix) {
+			paths = append(paths, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // ReadPID reads a PID file; what it names is a hint.
@@ -174,12 +213,13 @@ func stranger(path string, own process.Identity) *vm.Notice {
 
 // unlockDisks releases the disks that this instance, and no other, has locked.
 func (d Dir) unlockDisks() error {
-	locks, err := filepath.Glob(filepath.Join(d.Home, "_disks", "*", "in_use_by"))
+	disks, err := FilesIn(filepath.Join(d.Home, "_disks"), "")
 	if err != nil {
 		return fmt.Errorf("cannot look for locked disks: %w", err)
 	}
 	var errs []error
-	for _, lock := range locks {
+	for _, disk := range disks {
+		lock := filepath.Join(disk, "in_use_by")
 		if holder, err := os.Readlink(lock); err == nil && d.is(holder) {
 			errs = append(errs, remove(lock))
 		}

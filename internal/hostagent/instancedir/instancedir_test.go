@@ -1,6 +1,9 @@
 package instancedir
 
 import (
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,7 +15,7 @@ import (
 
 func place(t *testing.T, files map[string]string) Dir {
 	t.Helper()
-	d := Dir{Home: t.TempDir(), Name: "one"}
+	d := Dir{Home: filepath.Join(t.TempDir(), "a [home]"), Name: "one"} // which is no pattern
 	for _, dir := range []string{d.Path(), d.RecordDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -84,9 +87,11 @@ func TestClearReleasesOnlyItsOwnDisks(t *testing.T) {
 	if _, err := d.Clear(process.Identity{}); err != nil {
 		t.Fatal(err)
 	}
-	left, err := filepath.Glob(filepath.Join(d.Home, "_disks", "*", "in_use_by"))
-	if err != nil || len(left) != 1 || !strings.Contains(left[0], "theirs") {
-		t.Errorf("locks left: %v, %v", left, err)
+	for disk, want := range map[string]bool{"mine": false, "theirs": true} {
+		_, err := os.Lstat(filepath.Join(d.Home, "_disks", disk, "in_use_by"))
+		if got := err == nil; got != want {
+			t.Errorf("%s is locked: %v (%v)", disk, got, err)
+		}
 	}
 }
 
@@ -104,4 +109,79 @@ func FuzzPID(f *testing.F) {
 			t.Errorf("%q is read as %d, which is read as %d", text, pid, again)
 		}
 	})
+}
+
+// TestNetworksAreFound has the record of one that is gone, in a home whose path is no pattern, and a file where networks are.
+func TestNetworksAreFound(t *testing.T) {
+	d := place(t, nil)
+	record := NetworkRecord(filepath.Join(d.Home, "_networks", "shared", "usernet_shared.pid"))
+	if err := os.MkdirAll(filepath.Dir(record), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.Home, "_networks", ".lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := process.WriteRecord(record, process.Identity{PID: 4194303, StartTime: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := EndNetworks(t.Context(), d.Home); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(record); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its record is left: %v", err)
+	}
+}
+
+// What a child of ours wrote before its disk failed, or a newer build wrote, must not keep an instance from being used.
+func TestADamagedLedgerIsSetAside(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":           "",
+		"torn":            `{"version":1,"head":{"pi`,
+		"another version": `{"version":2,"head":{"pid":4194303,"startTime":1},"mark":"0123456789abcdef0123456789abcdef"}` + "\n",
+		"another mark":    `{"version":2,"head":{"pid":4194303,"startTime":1},"mark":"of another kind"}` + "\n",
+		"early one lost":  `{"version":1,"head":{"pid":4194303,"startTime":1},"before":1}` + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := place(t, nil)
+			writeLedger(t, d, content)
+			notice, err := d.EndFamily(t.Context())
+			if err != nil || notice == nil || notice.Reason != "LedgerDamaged" {
+				t.Fatalf("%+v, %v", notice, err)
+			}
+			if kept, err := os.ReadFile(d.Ledger() + ".damaged"); err != nil || string(kept) != content {
+				t.Errorf("the evidence is %q, %v", kept, err)
+			}
+			if notice, err := d.EndFamily(t.Context()); err != nil || notice != nil {
+				t.Errorf("again: %+v, %v", notice, err)
+			}
+		})
+	}
+}
+
+// TestTheHeadOfADamagedLedgerIsSpared: while the head lives, nobody knows which of its children were there before. Here it is the
+// test itself.
+func TestTheHeadOfADamagedLedgerIsSpared(t *testing.T) {
+	self, err := process.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := json.Marshal(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := place(t, nil)
+	writeLedger(t, d, `{"version":2,"head":`+string(head)+"}\n")
+	if notice, err := d.EndFamily(t.Context()); !errors.Is(err, process.ErrDamaged) || notice != nil {
+		t.Errorf("%+v, %v", notice, err)
+	}
+	if _, err := os.Stat(d.Ledger()); err != nil {
+		t.Error(err)
+	}
+}
+
+func writeLedger(t *testing.T, d Dir, content string) {
+	t.Helper()
+	if err := os.WriteFile(d.Ledger(), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

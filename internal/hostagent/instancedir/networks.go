@@ -20,9 +20,14 @@ func NetworkRecord(pidFile string) string { return pidFile + ".json" }
 // EndNetworks ends the user-mode networks under home, and waits for them. They serve several VMs, and so belong to none: it is
 // for when none of them runs.
 func EndNetworks(ctx context.Context, home string) error {
-	files, err := filepath.Glob(NetworkRecord(filepath.Join(home, "_networks", "*", "*.pid")))
+	networks, err := FilesIn(filepath.Join(home, "_networks"), "")
 	if err != nil {
 		return fmt.Errorf("cannot look for networks: %w", err)
+	}
+	var files []string
+	for _, network := range networks { // one that is no directory has no files
+		found, _ := FilesIn(network, NetworkRecord(".pid"))
+		files = append(files, found...)
 	}
 	var errs []error
 	for _, file := range files {

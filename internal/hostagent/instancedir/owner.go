@@ -53,10 +53,24 @@ func (d Dir) MoveAside() (string, error) {
 // grave is where the directory goes before it is deleted. Its name need not be proven there: it is a part of the record.
 func (d Dir) grave() string { return filepath.Join(d.RecordDir(), "deleted") }
 
+// Deletable refuses a link in the place of the instance's directory. Only the link would go, while its disks, which the owner has put
+// elsewhere, would stay for ever; and to delete through a link is to trust whoever made it.
+func (d Dir) Deletable() error {
+	info, err := os.Lstat(d.Path())
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("cannot look at the instance's directory: %w", err)
+	case err == nil && !info.IsDir(): // a junction of Windows, too
+		return fmt.Errorf("%s is a link and not a directory, and nothing is deleted through links: "+
+			"put the directory back in its place, or remove both it and the link", d.Path())
+	}
+	return nil
+}
+
 // Bury moves the instance's directory, all at once, to where it is known to be ours and about to be deleted, and returns that
 // place. A deletion that dies half-way leaves nothing at Path, where others may make something at any time.
 func (d Dir) Bury() (string, error) {
-	if err := d.EmptyGrave(); err != nil {
+	if err := errors.Join(d.Deletable(), d.EmptyGrave()); err != nil {
 		return "", err
 	}
 	if err := durable.Rename(d.Path(), d.grave()); err != nil {

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/crashpoint"
@@ -23,32 +26,35 @@ const (
 	replaceGrace = 30 * time.Second
 )
 
+// leftover is what an earlier daemon has left of an instance.
+type leftover struct {
+	rec   *record
+	place place
+	agent *process.Handle // nil when the record has none, or it is gone
+}
+
 // load looks at what an earlier daemon has left of the instance, and takes it over, finishes it or undoes it. While that cannot
 // be seen it looks again and again.
 func (s *supervisor) load() {
-	rec, place, err := s.look()
+	left, err := s.find()
 	for pause := time.Second; err != nil; pause = min(2*pause, maxRetryPause) {
 		s.unclearBecause(err)
-		select {
-		case <-time.After(pause):
-		case <-s.again:
-		case <-s.driver.ctx.Done():
+		if !s.rest(pause) {
 			return
 		}
-		rec, place, err = s.look()
+		left, err = s.find()
 	}
-	s.set(func() { s.unclear, s.failure, s.failures = nil, nil, 0 })
+	rec := left.rec
 	if rec == nil {
+		s.clear(record{})
 		if err := s.dir.EmptyGrave(); err != nil {
 			s.log.Warn("cannot delete what is left of an instance", "err", err) // tried again before the next creation
 		}
 	} else {
-		s.mu.Lock()
-		s.rec, s.failures = *rec, rec.Failures
-		s.mu.Unlock()
+		s.clear(*rec)
 	}
 	switch {
-	case rec == nil && place != placeEmpty:
+	case rec == nil && left.place != placeEmpty:
 		s.settle(vm.Foreign, nil)
 	case rec == nil:
 		s.settle(vm.Absent, nil)
@@ -57,9 +63,9 @@ func (s *supervisor) load() {
 		s.undo(rec)
 	case rec.Agent != nil:
 		s.known()
-		s.adopt(rec)
-	case place != placeOurs:
-		state, failure := s.lost(place)
+		s.adopt(left)
+	case left.place != placeOurs:
+		state, failure := s.lost(left.place)
 		s.set(func() { s.rec = record{} })
 		s.settle(state, failure)
 	default:
@@ -67,10 +73,41 @@ func (s *supervisor) load() {
 	}
 }
 
-// unclearBecause tells why it cannot be seen what is on disk. A record that was read and proves nothing makes what it is about
+// find sees what is left. An agent is gone when that is seen, and not when it cannot be looked for: its VM may well run.
+func (s *supervisor) find() (leftover, error) {
+	rec, place, err := s.look()
+	left := leftover{rec: rec, place: place}
+	if err != nil || rec == nil || rec.Step != stepCreated || rec.Agent == nil {
+		return left, err
+	}
+	left.agent, err = process.Open(rec.Child)
+	if errors.Is(err, process.ErrGone) {
+		return left, nil
+	}
+	return left, err
+}
+
+// rest waits before another look, unless somebody asks for it. It tells whether there is to be one.
+func (s *supervisor) rest(pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+	case <-s.again:
+	case <-s.driver.ctx.Done():
+		return false
+	}
+	return true
+}
+
+// clear goes on from what was found, now that it can be seen.
+func (s *supervisor) clear(rec record) {
+	grace := readGrace(s.dir)
+	s.set(func() { s.rec, s.grace, s.unclear, s.failure, s.failures = rec, grace, nil, nil, rec.Failures })
+}
+
+// unclearBecause tells why it cannot be seen what there is. A record that was read and proves nothing makes what it is about
 // Foreign; one that could not be read may well be of a VM that runs.
 func (s *supervisor) unclearBecause(err error) {
-	s.log.Error("cannot tell whose the instance is; it is left alone", "err", err)
+	s.log.Error("cannot tell what there is of the instance; it is left alone", "err", err)
 	s.set(func() {
 		s.unclear = err
 		if errors.Is(err, errUnusableRecord) {
@@ -113,6 +150,7 @@ func (s *supervisor) undo(rec *record) {
 			s.notice(vm.Notice{Reason: "LeftoverRemoved", Message: "removed what an interrupted daemon had left while it was " + string(rec.Step) + " the instance"})
 		})
 	case rec.Step == stepDeleting:
+		s.takeBack()
 		j := &job{during: vm.OpDelete}
 		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
 	default: // tried again before the next creation
@@ -122,11 +160,11 @@ func (s *supervisor) undo(rec *record) {
 }
 
 // adopt takes an agent over that an earlier daemon has started, if it lives and can prove who it is.
-func (s *supervisor) adopt(rec *record) {
-	r := newRun(rec.Child, *rec.Agent)
+func (s *supervisor) adopt(left leftover) {
+	r := newRun(left.rec.Child, *left.rec.Agent)
 	r.adopted = true
-	handle, err := process.Open(rec.Child)
-	if err != nil {
+	handle := left.agent
+	if handle == nil {
 		s.diedUnwatched(r)
 		return
 	}
@@ -136,13 +174,12 @@ func (s *supervisor) adopt(rec *record) {
 			close(r.exited)
 		}
 	}()
-	s.mu.Lock()
-	s.run = r
-	s.mu.Unlock()
+	s.set(func() { s.run = r })
 	crashpoint.At(crashpoint.AdoptOpened)
-	ctx, cancel := context.WithTimeout(s.driver.ctx, adoptTimeout)
-	state, err := s.greet(ctx, r)
-	cancel()
+	state, err := s.greet(r)
+	if isShortage(err) {
+		state, err = s.greetLater(r, left, err)
+	}
 	crashpoint.At(crashpoint.AdoptGreeted)
 	switch {
 	case s.driver.ctx.Err() != nil:
@@ -165,8 +202,30 @@ func (s *supervisor) adopt(rec *record) {
 	s.attendRun(r, func(ctx context.Context) { s.follow(ctx, r) })
 }
 
+// greetLater greets again and again while we cannot, for the reason given. As long as that is so nothing is known of the VM.
+func (s *supervisor) greetLater(r *run, left leftover, reason error) (state control.State, err error) {
+	err = reason
+	for pause := time.Second; isShortage(err) && left.agent.Alive(); pause = min(2*pause, maxRetryPause) {
+		s.unclearBecause(err)
+		if !s.rest(pause) {
+			return state, err
+		}
+		state, err = s.greet(r)
+	}
+	s.clear(*left.rec)
+	return state, err
+}
+
+// isShortage tells that it is us who could not ask, which says nothing about whoever was to be asked.
+func isShortage(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, fs.ErrPermission},
+		func(ours error) bool { return errors.Is(err, ours) })
+}
+
 // greet shakes hands with an agent that may still be opening its socket.
-func (s *supervisor) greet(ctx context.Context, r *run) (control.State, error) {
+func (s *supervisor) greet(r *run) (control.State, error) {
+	ctx, cancel := context.WithTimeout(s.driver.ctx, adoptTimeout)
+	defer cancel()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		client, err := control.Dial(ctx, s.dir.ControlSocket(), s.dir.Name, r.agent, r.record.Token)
 		if err == nil {
@@ -247,8 +306,9 @@ func (s *supervisor) keepApart(r *run, err error) {
 // diedUnwatched settles the end of an agent that no daemon has seen, from what its journal tells.
 func (s *supervisor) diedUnwatched(r *run) {
 	events := journalOf(s.dir)
+	earlier, err := r.agent.OfEarlierBoot()
 	s.set(func() { // r may be the present run already
-		if self, err := process.Self(); err == nil && self.BootID != r.agent.BootID {
+		if err == nil && earlier {
 			r.stopping = true // the machine was started anew: the VM did nothing wrong
 		}
 		for _, event := range events {

@@ -27,23 +27,21 @@ func (s *supervisor) create(spec vm.Spec) error {
 			s.unwatch()
 		}
 		s.state = vm.Creating
-		s.rec.Owner = spec.Owner
 		return true, nil
 	})
 }
 
 func (s *supervisor) doCreate(ctx context.Context, j *job) {
-	rec, err := s.makeRoom(ctx)
+	back, err := s.makeRoom(ctx)
 	switch {
 	case err != nil:
 		s.noRoom(ctx, j, err)
-		return
-	case rec != nil:
-		s.set(func() { s.rec = *rec })
-		s.finish(vm.Stopped, nil)
-		return
+	case back: // and it may run: it is taken up as by a daemon that starts
+		s.set(func() { s.job, s.progress, s.state, s.rec = nil, nil, vm.Unknown, record{} })
+		s.load()
+	default:
+		s.make(ctx, j)
 	}
-	s.make(ctx, j)
 }
 
 // make makes the instance where nothing is.

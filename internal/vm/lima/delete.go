@@ -3,6 +3,8 @@ package lima
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 
 	"github.com/seed-192657fa/rdd/internal/crashpoint"
 	"github.com/seed-192657fa/rdd/internal/vm"
@@ -33,13 +35,9 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	s.mu.Lock()
 	j.during, j.spec = vm.OpDelete, vm.Spec{}
 	s.mu.Unlock()
-	rec := s.recorded()
-	rec.Step = stepDeleting
-	crashpoint.At(crashpoint.DeleteBegun)
-	err := s.save(rec)
-	crashpoint.At(crashpoint.DeleteRecorded)
-	if err != nil {
-		err = s.buryUnrecorded(err)
+	err := s.protected()
+	if err == nil {
+		err = s.beginDeletion()
 	}
 	if err == nil {
 		err = s.remove(ctx)
@@ -47,10 +45,53 @@ func (s *supervisor) doDelete(ctx context.Context, j *job) {
 	switch {
 	case s.driver.ctx.Err() != nil: // the next driver goes on
 	case err != nil:
+		s.takeBack()
 		s.finish(vm.Stopped, s.failed(j, err, childEnd{}))
 	default:
 		crashpoint.At(crashpoint.DeleteDone)
 		s.finish(vm.Absent, nil)
+	}
+}
+
+// protected fails for an instance that "limactl protect" has marked: its worker would refuse, when the deletion is recorded already.
+func (s *supervisor) protected() error {
+	_, place, err := s.look()
+	if err != nil || place != placeOurs {
+		return nil //nolint:nilerr // what cannot be seen is found by whoever comes to it
+	}
+	if _, err := os.Lstat(filepath.Join(s.dir.Path(), "protected")); err != nil {
+		return nil //nolint:nilerr // it is not there, or the worker finds it
+	}
+	return errors.New("the instance is protected from deletion: run \"limactl unprotect\" first")
+}
+
+// beginDeletion records that the instance is about to be deleted.
+func (s *supervisor) beginDeletion() error {
+	rec := s.recorded()
+	rec.Step = stepDeleting
+	crashpoint.At(crashpoint.DeleteBegun)
+	err := s.save(rec)
+	crashpoint.At(crashpoint.DeleteRecorded)
+	if err != nil {
+		return s.buryUnrecorded(err)
+	}
+	return nil
+}
+
+// takeBack notes that a deletion has failed before anything was lost: the directory goes all at once, and is still there. Whoever has
+// changed their mind can use the instance again, and no later daemon deletes it unasked. Of a distribution that is not known.
+func (s *supervisor) takeBack() {
+	found, place, err := s.look()
+	if err != nil || found == nil || place != placeOurs || found.Step != stepDeleting || found.Distribution != "" {
+		return
+	}
+	rec := s.recorded()
+	if !rec.Child.IsZero() {
+		return // a worker that could not be ended may go on
+	}
+	rec.Step = stepCreated
+	if err := s.save(rec); err != nil {
+		s.log.Warn("cannot take a deletion back that has failed", "err", err)
 	}
 }
 
@@ -75,6 +116,9 @@ func (s *supervisor) buryUnrecorded(reason error) error {
 // had not deleted yet is buried, and goes with the record.
 func (s *supervisor) remove(ctx context.Context) error {
 	if err := s.endFamily(ctx); err != nil {
+		return err
+	}
+	if err := s.spareDisk(); err != nil {
 		return err
 	}
 	if err := s.removeDistribution(ctx); err != nil {

@@ -41,7 +41,17 @@ func (s *supervisor) endDistribution(ctx context.Context) error {
 	return s.withDistribution(func(cli wsl.CLI, name string) error { return cli.Terminate(ctx, name) })
 }
 
-// removeDistribution removes what the instance keeps outside of its directory.
+// spareDisk moves a directory aside that somebody has put in the place of the instance's, if there is a distribution to remove: WSL
+// deletes the distribution's disk by its path, whosever it is that is there now.
+func (s *supervisor) spareDisk() error {
+	rec, place, err := s.look()
+	if err != nil || rec == nil || rec.Distribution == "" || place != placeTheirs {
+		return err
+	}
+	return s.moveAside()
+}
+
+// removeDistribution removes what the instance keeps outside of its directory, which must not be somebody else's: see spareDisk.
 func (s *supervisor) removeDistribution(ctx context.Context) error {
 	return s.withDistribution(func(cli wsl.CLI, name string) error { return cli.Unregister(ctx, name) })
 }
@@ -70,26 +80,28 @@ func (d *Driver) wsl() (wsl.CLI, error) { return wsl.Find(d.cfg.Env, d.cfg.WSLTi
 // the first error: where one call hangs, the next one does too.
 func (d *Driver) Release(ctx context.Context) error {
 	for _, s := range d.all() {
-		if err := s.removeDistribution(ctx); err != nil {
-			return err
-		}
-		rec, place, err := s.look()
-		switch {
-		case err != nil:
-			return err
-		case place == placeTheirs:
-			return fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", s.dir.Path())
-		case place == placeEmpty:
-			continue
-		}
-		rec.Step = stepDeleting
-		err = s.save(*rec)
-		if err == nil {
-			_, err = s.dir.Bury()
-		}
-		if err != nil {
+		if err := s.release(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *supervisor) release(ctx context.Context) error {
+	rec, place, err := s.look()
+	if err == nil && place == placeTheirs {
+		err = fmt.Errorf("%s was not made by rdd; move it away, or remove it yourself", s.dir.Path())
+	}
+	if err == nil {
+		err = s.removeDistribution(ctx)
+	}
+	if err != nil || place == placeEmpty {
+		return err
+	}
+	rec.Step = stepDeleting
+	if err := s.save(*rec); err != nil {
+		return err
+	}
+	_, err = s.dir.Bury()
+	return err
 }

@@ -126,6 +126,54 @@ func TestDirectoryIsGone(t *testing.T) {
 	}
 }
 
+// TestDistributionsPlaceIsTaken has somebody put a directory, with a disk of its own in it, in the place of an instance whose
+// distribution WSL deletes by the path of the disk.
+func TestDistributionsPlaceIsTaken(t *testing.T) {
+	for name, test := range map[string]struct {
+		ask   func(t *testing.T, w *watched, fake *wsltest.Fake)
+		aside bool // where the directory is in the end
+	}{
+		"start": {func(t *testing.T, w *watched, _ *wsltest.Fake) {
+			must(t, w.Start("one"))
+			w.reach(t, vm.Foreign)
+		}, false},
+		"a new daemon": {func(t *testing.T, w *watched, fake *wsltest.Fake) {
+			must(t, w.Close())
+			w.Driver = openWSL(t, w, fake, time.Minute)
+			w.reach(t, vm.Foreign)
+		}, false},
+		"a release": {func(t *testing.T, w *watched, _ *wsltest.Fake) {
+			if err := w.Release(t.Context()); err == nil {
+				t.Error("it was released")
+			}
+		}, false},
+		"creation": {func(t *testing.T, w *watched, _ *wsltest.Fake) {
+			must(t, w.Start("one"))
+			w.reach(t, vm.Foreign)
+			must(t, w.Create("one", vm.Spec{Owner: "me", TemplateVersion: "1", Template: []byte("images: []\n")}))
+			w.reach(t, vm.Absent) // the template is of no use
+		}, true},
+		"deletion": {func(t *testing.T, w *watched, _ *wsltest.Fake) {
+			must(t, w.Delete("one"))
+			w.reach(t, vm.Absent)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, fake := wslVM(t, time.Minute, true)
+			must(t, os.RemoveAll(w.dir().Path()))
+			unchanged := plant(t, w.home, "one")
+			must(t, w.dir().Mark("somebody"))
+			fake.Register(distribution)
+			fake.SetDisk(distribution, filepath.Join(w.dir().Path(), "disk"))
+			test.ask(t, w, fake)
+			unchanged(test.aside)
+			if there := fake.State(distribution) != ""; there == test.aside {
+				t.Errorf("the distribution is %q", fake.State(distribution))
+			}
+		})
+	}
+}
+
 func TestRelease(t *testing.T) {
 	w, fake := wslVM(t, time.Minute, true)
 	fake.Register(distribution)

@@ -2,7 +2,8 @@
 // any moment where the instance stands. Lima's library itself runs in those children only (internal/hostagent).
 //
 // What there is of an instance is told by one record beside it; what runs of it, by the identities in that record and in
-// the ledger of its agent. Nothing here trusts a PID file, waits for a VM while somebody asks, or polls.
+// the ledger of its agent. Nothing here trusts a PID file, or waits for a VM while somebody asks. What tells of its own end is waited
+// for; the rest, such as a disk that cannot be read, or who lives in a directory that is in the way, is looked at ever more rarely.
 package lima
 
 import (
@@ -190,6 +191,11 @@ func (d *Driver) request(what, name string, begins bool, do func(*supervisor) er
 func (d *Driver) open(begins bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.refuses(begins)
+}
+
+// refuses is open for who holds the lock.
+func (d *Driver) refuses(begins bool) error {
 	switch {
 	case d.closed:
 		return errClosed

@@ -11,21 +11,15 @@ import (
 )
 
 // ended tidies up after an agent, which includes whatever still lives of the VM, and only then says that it is stopped. Why it
-// ended is in the record before anybody is told.
+// ended is in the record before anybody is told, unless nothing can be written: then the VM can be deleted, which may make room.
 func (s *supervisor) ended(r *run) {
 	tail, lastError := logTail(s.dir.AgentLog())
 	s.mu.Lock()
 	failure, failures := s.outcome(r, tail, lastError)
 	s.mu.Unlock()
+	crashpoint.At(crashpoint.EndSeen)
 	for pause := retryPause; ; pause = min(2*pause, maxRetryPause) {
-		crashpoint.At(crashpoint.EndSeen)
 		err := s.tidy()
-		crashpoint.At(crashpoint.EndTidied)
-		if err == nil {
-			rec := s.recorded()
-			rec.Child, rec.Agent, rec.Failure, rec.Failures = process.Identity{}, nil, failure, failures
-			err = s.save(rec)
-		}
 		if err == nil {
 			break
 		}
@@ -37,8 +31,57 @@ func (s *supervisor) ended(r *run) {
 			return
 		}
 	}
+	crashpoint.At(crashpoint.EndTidied)
+	rec := s.recorded()
+	rec.Child, rec.Agent, rec.Failure, rec.Failures = process.Identity{}, nil, failure, failures
+	if err := s.save(rec); err != nil {
+		s.log.Error("cannot record the end of an agent", "err", err)
+		s.keep(rec)
+	}
 	crashpoint.At(crashpoint.EndRecorded)
 	s.set(func() { s.stopped(r, failure, failures) })
+}
+
+// keep goes on with a record that could not be written, and writes it as soon as that is possible. Until then the disk names an agent
+// that is gone, which the next daemon can live with.
+func (s *supervisor) keep(rec record) {
+	s.mu.Lock()
+	s.rec, s.unsaved = rec, &rec
+	s.mu.Unlock()
+	_ = s.driver.background(func() {
+		for pause := retryPause; s.saveKept(&rec) != nil; pause = min(2*pause, maxRetryPause) {
+			select {
+			case <-time.After(pause):
+			case <-s.driver.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// errBusy says that something is under way that may write a newer record.
+var errBusy = errors.New("the instance is in use")
+
+// saveKept writes a record that was kept, unless a newer one was written before.
+func (s *supervisor) saveKept(kept *record) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	overtaken, busy := s.unsaved != kept, s.state != vm.Stopped || s.job != nil || s.run != nil
+	s.mu.Unlock()
+	switch {
+	case overtaken:
+		return nil
+	case busy:
+		return errBusy
+	}
+	err := kept.write(s.dir)
+	if err == nil {
+		s.mu.Lock()
+		s.unsaved = nil
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // notBegun ends a run that was never more than the wish for one.

@@ -89,7 +89,7 @@ func home(t *testing.T) string {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		for _, record := range records {
-			if err := (instancedir.Dir{Home: dir, Name: record.Name()}).EndFamily(ctx); err != nil {
+			if _, err := (instancedir.Dir{Home: dir, Name: record.Name()}).EndFamily(ctx); err != nil {
 				t.Error(err)
 			}
 		}

@@ -14,6 +14,12 @@ const (
 	tailLines = 10
 )
 
+// Lima logs what QEMU writes to its standard error, at the level debug. What it says of itself begins with its name.
+const (
+	qemuSays = "debug: qemu[stderr]: "
+	qemuName = "qemu-system-"
+)
+
 // logTail returns the last lines of a child's log that are worth reading, oldest first, and the last one that is an error.
 func logTail(path string) (lines []string, lastError string) {
 	file, err := os.Open(path)
@@ -37,6 +43,9 @@ func logTail(path string) (lines []string, lastError string) {
 	}
 	for line := range strings.SplitSeq(string(text), "\n") {
 		message, level := readable(line)
+		if said, ok := strings.CutPrefix(message, qemuSays); ok && strings.HasPrefix(said, qemuName) {
+			message, level = said, "error"
+		}
 		if message == "" || level == "debug" || level == "trace" {
 			continue
 		}

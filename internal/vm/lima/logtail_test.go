@@ -22,12 +22,14 @@ func TestLogTail(t *testing.T) {
 		`{"level":"debug","msg":"noise"}`,
 		`{"level":"info","msg":"Starting QEMU"}`,
 		`{"level":"warning","msg":"slow","error":"very\n slow"}`,
+		`{"level":"debug","msg":"qemu[stderr]: WARNING: Image format was not specified"}`,
+		`{"level":"debug","msg":"qemu[stderr]: qemu-system-x86_64: Invalid SMP CPUs 100000"}`,
 		`{"level":"fatal","msg":"QEMU is too old"}`,
 		``,
 		`panic: runtime error`,
 	}, "\n"))
 	lines, last := logTail(log)
-	if got := strings.Join(lines, "|"); got != "Starting QEMU|warning: slow: very slow|fatal: QEMU is too old|panic: runtime error" {
+	if got := strings.Join(lines, "|"); got != "Starting QEMU|warning: slow: very slow|qemu-system-x86_64: Invalid SMP CPUs 100000|fatal: QEMU is too old|panic: runtime error" {
 		t.Errorf("lines %s", got)
 	}
 	if last != "fatal: QEMU is too old" {

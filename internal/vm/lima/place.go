@@ -80,10 +80,7 @@ func (s *supervisor) lookBefore() (vm.State, *vm.Failure, error) {
 
 // lost forgets an instance whose directory was taken away behind our back, and tells.
 func (s *supervisor) lost(place place) (vm.State, *vm.Failure) {
-	err := s.removeDistribution(s.driver.ctx)
-	if err == nil {
-		err = forget(s.dir)
-	}
+	err := s.forgetLost(place)
 	if err != nil { // tried again before the next creation
 		s.log.Error("cannot forget an instance whose directory is gone", "err", err)
 	}
@@ -96,6 +93,18 @@ func (s *supervisor) lost(place place) (vm.State, *vm.Failure) {
 	s.failures = 0
 	s.notice(vm.Notice{Warning: true, Reason: "InstanceLost", Message: message + "; the instance is made anew"})
 	return state, s.count(&vm.Failure{During: vm.OpCreate, Message: message})
+}
+
+// forgetLost removes what is left of an instance whose directory was taken away. A distribution stays, and is remembered, while another
+// directory is in the place of its disk: see spareDisk.
+func (s *supervisor) forgetLost(place place) error {
+	if rec, err := readRecord(s.dir); err != nil || place == placeTheirs && rec != nil && rec.Distribution != "" {
+		return err
+	}
+	if err := s.removeDistribution(s.driver.ctx); err != nil {
+		return err
+	}
+	return forget(s.dir)
 }
 
 // inhabited says who lives in a directory that is in the way of a new instance.
@@ -114,24 +123,28 @@ func (e *inhabited) Error() string {
 }
 
 // makeRoom clears the way for a new instance: what an earlier creation of ours could not undo goes, and what is not ours is
-// moved aside, unless somebody lives there. If there is an instance of ours after all, its record is returned.
-func (s *supervisor) makeRoom(ctx context.Context) (*record, error) {
+// moved aside, unless somebody lives there. It tells whether there is an instance of ours after all: somebody has put its record back.
+func (s *supervisor) makeRoom(ctx context.Context) (back bool, err error) {
 	rec, place, err := s.look()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	if rec != nil && rec.Step == stepCreated && place == placeOurs {
-		return rec, nil // somebody has put the record back
+	if rec != nil && rec.Step == stepCreated && (place == placeOurs || rec.Agent != nil) {
+		return true, nil
 	}
 	if rec != nil {
+		s.set(func() { s.rec = *rec }) // what is left is told by the disk
 		err = s.remove(ctx)
 	} else {
 		err = s.dir.EmptyGrave()
 	}
+	if err == nil {
+		_, place, err = s.look()
+	}
 	if err == nil && place == placeTheirs {
 		err = s.moveAside()
 	}
-	return nil, err
+	return false, err
 }
 
 // moveAside keeps what rdd did not make in the trash. Whoever comes to live there meanwhile is found by looking twice.

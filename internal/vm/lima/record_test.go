@@ -1,6 +1,8 @@
 package lima
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/seed-192657fa/rdd/internal/hostagent/instancedir"
 	"github.com/seed-192657fa/rdd/internal/vm"
+	"github.com/seed-192657fa/rdd/process"
 )
 
 // found is what a new driver makes of what lies on disk.
@@ -179,6 +182,96 @@ func TestDiskErrorsAreWaitedOut(t *testing.T) {
 	}
 	if got := await(t, d, changed, func(got vm.Observed) bool { return got.State != vm.Unknown }); got.State != vm.Stopped || got.Failure != nil {
 		t.Errorf("it is %s, failure %+v", got.State, got.Failure)
+	}
+}
+
+// TestLeftoversOfAnotherCreation has the record of a creation come back whose worker lives, and whose leftovers cannot be removed at
+// first: the worker is ended all the same.
+func TestLeftoversOfAnotherCreation(t *testing.T) {
+	dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+	changed := make(chan struct{}, 1)
+	d := makeDriver(t, dir.Home, changed)
+	await(t, d, changed, func(got vm.Observed) bool { return got.State == vm.Absent })
+
+	worker, err := process.Start(process.Command{Path: "/bin/sleep", Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := process.KillTree(context.Background(), worker.Identity()); err != nil {
+			t.Error(err)
+		}
+	})
+	template := []byte("images: []\n")
+	left := record{Step: stepCreating, Owner: "somebody", TemplateSum: sumOf(template), Child: worker.Identity()}
+	if err := left.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir.Path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir.Template(), template, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := dir.WorkerLog() // a worker cannot be started without one
+	if err := os.Mkdir(log, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	create := func() {
+		t.Helper()
+		if err := d.Create("one", vm.Spec{Owner: "me", TemplateVersion: "1", Template: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.Observe("one"); got.State == vm.Creating && got.Owner != "me" {
+			t.Errorf("it is %q's", got.Owner)
+		}
+	}
+	create()
+	await(t, d, changed, func(got vm.Observed) bool { return got.Failure != nil })
+	if _, err := process.Open(worker.Identity()); !errors.Is(err, process.ErrGone) { // it may not be reaped yet
+		t.Errorf("the worker lives: %v", err)
+	}
+	if err := os.Remove(log); err != nil {
+		t.Fatal(err)
+	}
+	create()
+	await(t, d, changed, func(got vm.Observed) bool { return got.Failure != nil && got.Failure.Count == 2 })
+	if there, err := dir.Exists(); there || err != nil {
+		t.Errorf("the leftovers are there: %t, %v", there, err)
+	}
+}
+
+// TestDrainOvertakesARequest has a request come to a supervisor after the driver was asked to drain, which it was not when the request
+// was let in.
+func TestDrainOvertakesARequest(t *testing.T) {
+	for state, ask := range map[vm.State]func(s *supervisor) error{
+		vm.Absent: func(s *supervisor) error {
+			return s.create(vm.Spec{Owner: "me", TemplateVersion: "1", Template: []byte("x")})
+		},
+		vm.Stopped: (*supervisor).start,
+	} {
+		dir := instancedir.Dir{Home: t.TempDir(), Name: "one"}
+		if state == vm.Stopped {
+			if err := os.Mkdir(dir.Path(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := (record{Step: stepCreated, Owner: "me"}).write(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, got := found(t, dir.Home)
+		if got.State != state {
+			t.Fatalf("it is %s", got.State)
+		}
+		if err := d.Drain(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := ask(d.supervisor("one")); !errors.Is(err, errDraining) {
+			t.Errorf("%s: %v", state, err)
+		}
+		if got := d.Observe("one"); got.State != state {
+			t.Errorf("it is %s", got.State)
+		}
 	}
 }
 

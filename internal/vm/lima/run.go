@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -78,7 +79,7 @@ func (s *supervisor) start() error {
 			return false, errors.New("a template is being applied")
 		}
 		r := newRun(process.Identity{}, agentRecord{})
-		if err := s.driver.background(func() { s.launch(r) }); err != nil {
+		if err := s.driver.run(true, func() { s.launch(r) }); err != nil {
 			return false, err
 		}
 		s.run, s.state, s.progress = r, vm.Starting, &vm.Progress{Stage: "Starting", Percent: -1}
@@ -167,11 +168,14 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 	if child.Held() {
 		s.log.Warn("the VM may end with this daemon: whoever started the daemon keeps it and its children in a Job Object")
 	}
+	if err := s.endJournal(); err != nil {
+		return nil, errors.Join(err, child.end(s.driver.ctx))
+	}
 	rec := s.recorded()
 	rec.Child = child.Identity()
 	rec.Agent = &agentRecord{Token: control.NewToken(), StartedAt: time.Now()}
 	if err := s.save(rec); err != nil {
-		return nil, errors.Join(err, child.stdin.Close()) // which ends it
+		return nil, errors.Join(err, child.end(s.driver.ctx))
 	}
 	crashpoint.At(crashpoint.AgentRecorded)
 	s.set(func() { r.agent, r.record = rec.Child, *rec.Agent })
@@ -192,6 +196,23 @@ func (s *supervisor) startAgent(r *run, notes chan<- control.Note) (*child, erro
 		}
 	})
 	return child, nil
+}
+
+// endJournal removes the journal of the run before, which tells nothing of the one that is about to be recorded: the agent begins its
+// own later, and a daemon that comes in between would judge by the old one. Until the record is rid of the old run it is needed.
+func (s *supervisor) endJournal() error {
+	s.mu.Lock()
+	rec, unsaved := s.rec, s.unsaved != nil
+	s.mu.Unlock()
+	if unsaved {
+		if err := s.save(rec); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(s.dir.Journal()); err != nil && !isGone(err) {
+		s.log.Warn("cannot remove the journal of the run before", "err", err) // where the agent cannot begin one either, it tells
+	}
+	return nil
 }
 
 // attendRun follows an agent until it has ended, and tidies up after it.

@@ -128,7 +128,10 @@ func (s *supervisor) endHung(r *run) {
 func (s *supervisor) askToStop(r *run, at, deadline time.Time) bool {
 	ctx, cancel := context.WithTimeout(s.driver.ctx, min(askTimeout, time.Until(deadline)/4))
 	defer cancel()
-	if r.apart {
+	s.mu.Lock()
+	apart := r.apart
+	s.mu.Unlock()
+	if apart {
 		s.interrupt(r)
 		return true
 	}
@@ -154,11 +157,11 @@ func (s *supervisor) askToStop(r *run, at, deadline time.Time) bool {
 // interrupt is what is left to ask an agent with that does not answer.
 func (s *supervisor) interrupt(r *run) {
 	handle, err := process.Open(s.agentOf(r))
-	if err != nil {
-		return // gone
+	if err == nil {
+		defer handle.Close()
+		err = handle.Interrupt()
 	}
-	defer handle.Close()
-	if err := handle.Interrupt(); err != nil && !errors.Is(err, process.ErrGone) {
+	if err != nil && !errors.Is(err, process.ErrGone) {
 		s.log.Warn("cannot interrupt the agent", "err", err)
 	}
 }

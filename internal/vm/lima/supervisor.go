@@ -23,16 +23,19 @@ type supervisor struct {
 	looked     chan struct{} // closed when load has looked at the disk
 	lookedOnce sync.Once
 	again      chan struct{} // sent to when load, which could not see whose the instance is, shall look again
+	saving     sync.Mutex    // held while the record is written; never taken under mu
 
 	mu       sync.Mutex
 	state    vm.State
-	rec      record // as on disk; the zero value when there is none
+	rec      record  // as on disk, unless unsaved; the zero value when there is none
+	unsaved  *record // what the disk should have, and could not take; nil when it has
 	job      *job
 	run      *run
 	progress *vm.Progress
 	notices  []vm.Notice
 	failure  *vm.Failure
 	failures int                // in a row
+	grace    time.Duration      // as noted on disk; 0 when none is
 	unclear  error              // why it cannot be told what is on disk; nil when it is known
 	unwatch  context.CancelFunc // ends the watch of who lives in a directory that is in the way; nil when there is none
 }
@@ -78,7 +81,11 @@ func (s *supervisor) observe() vm.Observed {
 	if s.state == vm.Absent || s.state == vm.Foreign {
 		return got
 	}
-	got.Owner, got.TemplateVersion = s.rec.Owner, s.rec.TemplateVersion
+	if s.job != nil && s.job.during == vm.OpCreate { // the record may still be that of what is in its way
+		got.Owner = s.job.spec.Owner
+		return got
+	}
+	got.Owner, got.TemplateVersion, got.Grace = s.rec.Owner, s.rec.TemplateVersion, s.grace
 	if s.rec.Instance != nil {
 		instance := *s.rec.Instance
 		got.Instance = &instance
@@ -112,11 +119,15 @@ func (s *supervisor) set(change func()) {
 }
 
 // background runs do unless the driver is closed.
-func (d *Driver) background(do func()) error {
+func (d *Driver) background(do func()) error { return d.run(false, do) }
+
+// run is background; what begins something is refused while draining. That is looked at under the lock under which do is let through:
+// Drain, which looks at every supervisor after it, finds what do is about.
+func (d *Driver) run(begins bool, do func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return errClosed
+	if err := d.refuses(begins); err != nil {
+		return err
 	}
 	d.work.Go(do)
 	return nil
@@ -126,7 +137,7 @@ func (d *Driver) background(do func()) error {
 func (s *supervisor) begin(during vm.Operation, spec vm.Spec, do func(ctx context.Context, j *job)) error {
 	ctx, cancel := context.WithCancelCause(s.driver.ctx)
 	j := &job{during: during, spec: spec, cancel: cancel}
-	err := s.driver.background(func() {
+	err := s.driver.run(during == vm.OpCreate, func() {
 		defer cancel(nil)
 		do(ctx, j)
 	})
@@ -183,11 +194,11 @@ func (s *supervisor) doApply(ctx context.Context, j *job) {
 		s.doDelete(s.driver.ctx, j)
 		return
 	}
-	if err != nil {
-		s.finish(vm.Stopped, s.failed(j, err, end))
+	if err == nil || errors.Is(context.Cause(ctx), errCalledOff) {
+		s.finish(vm.Stopped, nil)
 		return
 	}
-	s.finish(vm.Stopped, nil)
+	s.finish(vm.Stopped, s.failed(j, err, end))
 }
 
 // finish ends a job.
@@ -202,7 +213,7 @@ func (s *supervisor) finish(state vm.State, failure *vm.Failure) {
 			s.log.Warn("operation failed", "operation", failure.During, "err", failure.Message, "count", failure.Count)
 		}
 		if state == vm.Absent || state == vm.Foreign {
-			s.rec = record{}
+			s.rec, s.grace = record{}, 0
 		}
 	})
 }
@@ -242,14 +253,16 @@ func (s *supervisor) recorded() record {
 	return s.rec
 }
 
-// save writes the record, and keeps it when that is done: nothing in memory may contradict the disk.
+// save writes the record, and keeps it when that is done: what is about to be done may not contradict the disk.
 func (s *supervisor) save(rec record) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	if err := rec.write(s.dir); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rec = rec
+	s.rec, s.unsaved = rec, nil
 	return nil
 }
 

@@ -55,11 +55,13 @@ func (s *supervisor) work(ctx context.Context, verb string, template []byte) (ch
 	}
 	end, err := s.attend(ctx, child, notes, err)
 	crashpoint.At(crashpoint.WorkerEnded)
-	rec = s.recorded()
-	rec.Child = process.Identity{}
-	s.mu.Lock()
-	s.rec = rec // goes to disk with the next step
-	s.mu.Unlock()
+	select {
+	case <-child.Done():
+		s.mu.Lock()
+		s.rec.Child = process.Identity{} // goes to disk with the next step
+		s.mu.Unlock()
+	default: // it could not be ended, and is to be found by whoever tries again
+	}
 	return end, err
 }
 
@@ -200,7 +202,7 @@ func readNotes(ctx context.Context, reader *os.File, notes chan<- control.Note) 
 
 // end ends the child and what it has started.
 func (c *child) end(ctx context.Context) error {
-	_ = c.stdin.Close() // a worker that still can tidies up
+	_ = c.stdin.Close() // whoever waits to be told shall not begin
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()
 	return process.KillTree(ctx, c.Identity())
@@ -234,7 +236,11 @@ func (s *supervisor) endFamily(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.dir.EndFamily(ctx)
+	notice, err := s.dir.EndFamily(ctx)
+	if notice != nil {
+		s.set(func() { s.notice(*notice) })
+	}
+	return err
 }
 
 func oneLine(text string) string {

@@ -49,6 +49,7 @@ type machineVM struct {
 	count    int // failures in a row
 	agent    *agent
 	adopted  bool
+	grace    time.Duration
 	notices  []vm.Notice
 	watched  int                // observations of the present operation
 	seen     chan struct{}      // closed when watched is enough
@@ -108,7 +109,7 @@ func (d *Driver) get(name string) *machineVM {
 		v.state = vm.Foreign
 		return v
 	}
-	v.state, v.owner, v.version = vm.Stopped, found.spec.Owner, found.spec.TemplateVersion
+	v.state, v.owner, v.version, v.grace = vm.Stopped, found.spec.Owner, found.spec.TemplateVersion, found.grace
 	switch {
 	case found.agent != nil:
 		v.state, v.agent, v.adopted = vm.Running, found.agent, true
@@ -146,6 +147,7 @@ func (d *Driver) Observe(name string) vm.Observed {
 	}
 	switch v.state {
 	case vm.Stopped, vm.Starting, vm.Running, vm.Stopping:
+		result.Grace = v.grace
 		result.Instance = &vm.Instance{
 			Directory: "/fake/" + name, VMType: "qemu", Arch: "x86_64", CPUs: 2, Memory: 2 << 30, Disk: 100 << 30,
 		}
@@ -255,9 +257,22 @@ func (d *Driver) Delete(name string) error {
 			return false, vm.StateError(v.state)
 		}
 		d.run(v, vm.Deleting, Call{vm.OpDelete, name, vm.Spec{}}, vm.Stopped, func() {
-			v.state, v.owner, v.version = d.cfg.Machine.remove(name), "", ""
+			v.state, v.owner, v.version, v.grace = d.cfg.Machine.remove(name), "", "", 0
 		})
 		return true, nil
+	})
+}
+
+// SetGrace implements vm.Driver.
+func (d *Driver) SetGrace(name string, grace time.Duration) error {
+	return d.request(name, func(v *machineVM) (changed bool, err error) {
+		switch v.state {
+		case vm.Stopped, vm.Starting, vm.Running, vm.Stopping:
+			v.grace = grace
+			d.cfg.Machine.setGrace(name, grace)
+			return false, nil
+		}
+		return false, vm.StateError(v.state)
 	})
 }
 

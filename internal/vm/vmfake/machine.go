@@ -39,6 +39,7 @@ type Machine struct {
 type instance struct {
 	foreign    bool
 	spec       vm.Spec
+	grace      time.Duration
 	agent      *agent
 	died       bool // its last agent died without having been asked to
 	exitStatus string
@@ -195,6 +196,12 @@ func (m *Machine) write(name string, spec vm.Spec) bool {
 		m.aside[name] = true
 	}
 	return i != nil
+}
+
+func (m *Machine) setGrace(name string, grace time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.instances[name].grace = grace
 }
 
 // remove returns what is left.

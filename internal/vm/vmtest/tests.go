@@ -204,6 +204,31 @@ func testStopWhileStarting(t *testing.T, s *suite) {
 	}
 }
 
+func testGrace(t *testing.T, s *suite) {
+	s.reach(t, "one", vm.Absent)
+	s.refused(t, "one", "SetGrace", func() error { return s.Driver.SetGrace("one", time.Minute) })
+	s.stopped(t, "one")
+	if got := s.observe(t, "one").Grace; got != 0 {
+		t.Errorf("a grace of %s that nobody has noted", got)
+	}
+	for _, grace := range []time.Duration{time.Minute, 0, 90 * time.Second} {
+		ask(t, "SetGrace", func() error { return s.Driver.SetGrace("one", grace) })
+		if got := s.observe(t, "one").Grace; got != grace {
+			t.Errorf("a grace of %s, want %s", got, grace)
+		}
+		s.reopen(t)
+		if got := s.reach(t, "one", vm.Stopped).Grace; got != grace {
+			t.Errorf("a grace of %s for the next driver, want %s", got, grace)
+		}
+	}
+	ask(t, "Delete", func() error { return s.Driver.Delete("one") })
+	s.reach(t, "one", vm.Absent)
+	s.stopped(t, "one")
+	if got := s.observe(t, "one").Grace; got != 0 {
+		t.Errorf("a grace of %s that an earlier instance of that name had", got)
+	}
+}
+
 func testCrash(t *testing.T, s *suite) {
 	s.running(t, "one")
 	for count := 1; count <= 2; count++ {

@@ -50,6 +50,7 @@ func Run(t *testing.T, newHarness NewHarness) {
 		{"DeleteWhileCreating", testDeleteWhileCreating},
 		{"Apply", testApply},
 		{"Foreign", testForeign},
+		{"Grace", testGrace},
 		{"Lifecycle", testLifecycle},
 		{"StopWhileStarting", testStopWhileStarting},
 		{"Crash", testCrash},

@@ -53,7 +53,7 @@ func New(t testing.TB) *Fake {
 	if err := os.Symlink(executable, filepath.Join(f.dir, "wsl.exe")); err != nil {
 		t.Fatal(err)
 	}
-	for _, sub := range []string{"distributions", "script"} {
+	for _, sub := range []string{"distributions", "disks", "script"} {
 		if err := os.Mkdir(filepath.Join(f.dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +68,14 @@ func (f *Fake) Dir() string { return f.dir }
 func (f *Fake) Register(name string) {
 	f.t.Helper()
 	if err := os.WriteFile(filepath.Join(f.dir, "distributions", name), []byte("Running"), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// SetDisk tells where the disk of a distribution is: like the real one, the program deletes what is there with the distribution.
+func (f *Fake) SetDisk(name, path string) {
+	f.t.Helper()
+	if err := os.WriteFile(filepath.Join(f.dir, "disks", name), []byte(path), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -178,7 +186,7 @@ func answer(dir string, args []string, behaviour string) int {
 		if args[0] == "--terminate" {
 			err = os.WriteFile(file, []byte("Stopped"), 0o600)
 		} else {
-			err = os.Remove(file)
+			err = errors.Join(os.Remove(file), removeDisk(filepath.Join(dir, "disks", args[1])))
 		}
 		if err != nil {
 			return say(write(err.Error()), 1)
@@ -186,6 +194,18 @@ func answer(dir string, args []string, behaviour string) int {
 		return say(write("Der Vorgang wurde erfolgreich beendet.\r\n"), 0)
 	}
 	return say(write("Ungültiges Befehlszeilenargument: "+strings.Join(args, " ")+"\r\n"), 1)
+}
+
+// removeDisk removes the disk that the file names, if there is one.
+func removeDisk(file string) error {
+	path, err := os.ReadFile(file)
+	if err == nil {
+		err = os.Remove(string(path))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func list(dir, behaviour string, write func(string) []byte) int {

@@ -1,4 +1,6 @@
-package daemon
+// Package logging owns the one root of all logging of a process. It is a package of its own as it sets what Kubernetes, controller-runtime
+// and Lima keep for the whole process, which must happen before any of their code runs.
+package logging
 
 import (
 	"context"
@@ -40,14 +42,14 @@ func ParseLevel(name string) (slog.Level, error) {
 	return 0, fmt.Errorf("unknown log level %q: it must be fatal, error, warn, info, debug or trace", name)
 }
 
-// NewLogger returns the root of all logging of this process, and bridges the three other loggers to it that come with
+// New returns the root of all logging of this process, and bridges the three other loggers to it that come with
 // Kubernetes, controller-runtime and Lima.
-func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
+func New(w io.Writer, level slog.Level) *slog.Logger {
 	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
 	setVerbosity(verbosityOf(log))
-	klog.SetSlogLogger(forKubernetes(log).With("logger", "klog"))
-	ctrl.SetLogger(logr.FromSlogHandler(forKubernetes(log).Handler()))
+	klog.SetSlogLogger(ForKubernetes(log).With("logger", "klog"))
+	ctrl.SetLogger(logr.FromSlogHandler(ForKubernetes(log).Handler()))
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.TraceLevel)
 	logrus.AddHook(logrusHook{log.With("logger", "logrus")})
@@ -71,8 +73,8 @@ func setVerbosity(verbosity int) {
 	_ = flags.Set("v", strconv.Itoa(verbosity)) // a number is always accepted
 }
 
-// forKubernetes is a logger for Kubernetes' code, controller-runtime's included.
-func forKubernetes(log *slog.Logger) *slog.Logger {
+// ForKubernetes is a logger for Kubernetes' code, controller-runtime's included.
+func ForKubernetes(log *slog.Logger) *slog.Logger {
 	return slog.New(capped{log.Handler(), slog.Level(-verbosityOf(log))})
 }
 

@@ -1,7 +1,10 @@
 package hostagent
 
 import (
+	"errors"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -24,5 +27,33 @@ func TestPlaceOfADownload(t *testing.T) {
 		if percent, message := place(c.done, c.total, c.took); percent != c.percent || message != c.message {
 			t.Errorf("place(%d, %d, %s) = %d, %q, want %d, %q", c.done, c.total, c.took, percent, message, c.percent, c.message)
 		}
+	}
+}
+
+// mute never answers.
+type mute struct{}
+
+func (mute) RoundTrip(request *http.Request) (*http.Response, error) {
+	<-request.Context().Done()
+	return nil, request.Context().Err()
+}
+
+func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				request, err := http.NewRequestWithContext(t.Context(), method, "http://example.invalid/image", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := (&counting{next: mute{}}).RoundTrip(request)
+				if err == nil {
+					_ = response.Body.Close()
+				}
+				if !errors.Is(err, errStalled) {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

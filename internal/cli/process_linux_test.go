@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"cmp"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestWithoutAHome: Lima's packages panic before main where no home directory, or no user, can be told.
+func TestWithoutAHome(t *testing.T) {
+	// Where there is an rdd, it: with cgo, as with the race detector, the system's library looks for the user.
+	rdd := cmp.Or(os.Getenv("RDD_BIN"), os.Args[0])
+	run := func(stranger bool, args ...string) (string, int) {
+		cmd := exec.CommandContext(t.Context(), rdd, args...)
+		cmd.Env = []string{roleVariable + "=rdd"}
+		if stranger { // who has no entry in /etc/passwd
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{
+				{ContainerID: 47110815, HostID: os.Getuid(), Size: 1},
+			}}
+		}
+		said, _ := cmd.CombinedOutput()
+		return string(said), cmd.ProcessState.ExitCode()
+	}
+	for _, stranger := range []bool{false, true} {
+		if said, code := run(stranger, "version"); code != 0 || !strings.HasPrefix(said, "rdd ") || strings.Count(said, "\n") != 1 {
+			t.Errorf("stranger: %t: exit code %d, %s", stranger, code, said)
+		}
+	}
+	if said, code := run(true, "svc", "paths"); code != exitUsage || strings.Count(said, "\n") != 1 || !strings.Contains(said, "set HOME") {
+		t.Errorf("exit code %d, %s", code, said)
+	}
+}
