@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-192657fa/rdd/api/lima/v1alpha1"
 	"github.com/seed-192657fa/rdd/internal/instance"
-	"github.com/seed-192657fa/rdd/internal/late"
 )
 
 // client talks to this instance's control plane, which is started when it is not running.
@@ -32,7 +31,6 @@ func (a *app) client(ctx context.Context) (client.WithWatch, instance.Instance, 
 
 // credentials are what every client begins with.
 func credentials(inst instance.Instance) (*rest.Config, error) {
-	late.Release()
 	config, err := clientcmd.BuildConfigFromFlags("", inst.Kubeconfig())
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the credentials in %s: %w", inst.Kubeconfig(), err)
@@ -40,7 +38,8 @@ func credentials(inst instance.Instance) (*rest.Config, error) {
 	return config, nil
 }
 
-// connect talks to a control plane that runs. It knows the few kinds it deals in, so that it need not discover them.
+// connect talks to a control plane that runs. It knows the few kinds it deals in, so that it need not discover them, and adds their
+// types by itself, so that those of all other groups stay put off (internal/late).
 func connect(inst instance.Instance) (client.WithWatch, error) {
 	config, err := credentials(inst)
 	if err != nil {
@@ -49,7 +48,7 @@ func connect(inst instance.Instance) (client.WithWatch, error) {
 	config.QPS = -1 // one user at a time
 	config.UserAgent = "rdd"
 	scheme := runtime.NewScheme()
-	for _, addTo := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme} {
+	for _, addTo := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.SchemeBuilder.AddToScheme} {
 		if err := addTo(scheme); err != nil {
 			return nil, fmt.Errorf("cannot set up the API client: %w", err)
 		}
