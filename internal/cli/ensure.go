@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/login"
+	"github.com/seed-192657fa/rdd/process"
 )
 
 // startTimeout is how long a start of the control plane may take.
@@ -23,6 +26,51 @@ func (a *app) ensure(ctx context.Context, inst instance.Instance) error {
 	defer cancel()
 	_, _, err = a.launch(ctx, inst, nil, true)
 	return err
+}
+
+// startService is launch, but a daemon that runs already must answer. One that was killed a moment ago looks alive until the system has taken it
+// apart, and another takes its place then; one that hangs serves nobody.
+func (a *app) startService(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, bool, error) {
+	for {
+		record, launched, err := a.launch(ctx, inst, flags, wait)
+		if err != nil || launched || record == nil || !wait {
+			return record, launched, err
+		}
+		if answers, err := awaitAnswer(ctx, inst, record); answers || err != nil {
+			return record, false, err
+		}
+	}
+}
+
+// answerTimeout bounds what a daemon gets to answer, and then to be gone.
+const answerTimeout = 15 * time.Second
+
+// awaitAnswer tells whether a daemon answers; if not, it has ended. One that does neither is an error.
+func awaitAnswer(ctx context.Context, inst instance.Instance, record *daemon.Record) (bool, error) {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	response, silent := ask(asking, inst, "/readyz")
+	if silent == nil {
+		return true, response.Body.Close()
+	}
+	handle, err := process.Open(record.Identity)
+	if errors.Is(err, process.ErrGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether the daemon with PID %d runs: %w", record.PID, err)
+	}
+	defer handle.Close()
+	waiting, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if handle.Wait(waiting) == nil {
+		return false, nil
+	}
+	if request := (*url.Error)(nil); errors.As(silent, &request) {
+		silent = request.Err
+	}
+	return false, fmt.Errorf("the control plane of instance %q (PID %d) does not answer (%s); \"rdd svc restart\" replaces it, and leaves the VMs "+
+		"running", inst.Name, record.PID, silent.Error())
 }
 
 // launch starts the daemon in the background, with flags for this session, unless it runs. Without any, the system does where

@@ -198,4 +198,6 @@ func TestAControlPlaneThatIsGone(t *testing.T) {
 	for _, args := range [][]string{{"limavm", "list"}, {"limavm", "start", "dev"}, {"limavm", "events"}, {"ctl", "wait-condition", "limavm/dev", "Running"}} {
 		p.want(exitFailed, `^Error: the control plane of instance "2" does not answer \(.*refused.*\); "rdd svc status" tells more\n$`, args...)
 	}
+	p.want(exitFailed, `^Error: the control plane of instance "2" \(PID \d+\) does not answer \(.*refused\); "rdd svc restart" replaces it, and leaves the VMs running\n$`,
+		"svc", "start", "--timeout=1s")
 }

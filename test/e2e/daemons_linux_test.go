@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +93,46 @@ func TestTwoDaemonsInTheForeground(t *testing.T) {
 	if children[winner].ExitCode() != 0 {
 		t.Errorf("a daemon that was asked to end: %s", children[winner].ExitStatus())
 	}
+}
+
+// TestStartBesideADyingDaemon: a daemon that was killed, and still looks alive while the system takes it apart, is not the one that is
+// ready. Here it is stopped, and killed once it was asked.
+func TestStartBesideADyingDaemon(t *testing.T) {
+	r := newRig(t)
+	r.must("svc", "start")
+	old := r.daemonPID()
+	address := strings.TrimPrefix(r.must("ctl", "config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"), "https://")
+	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	before := connections(t, address)
+	started := make(chan result, 1)
+	go func() { started <- r.run("svc", "start") }()
+	for deadline := time.Now().Add(time.Minute); len(started) == 0 && connections(t, address) == before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("svc start does not ask the daemon that it found")
+		}
+	}
+	r.kill(old)
+	got := <-started
+	if pid := r.daemonPID(); pid == old || got.code != 0 || !strings.HasSuffix(got.stdout, "is ready: https://"+address+", PID "+strconv.Itoa(pid)+"\n") {
+		t.Errorf("the daemon with PID %d was killed, %d follows: exit code %d, %s%s", old, pid, got.code, got.stdout, got.stderr)
+	}
+}
+
+// connections counts those to a port of this machine.
+func connections(t *testing.T, address string) int {
+	t.Helper()
+	port, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const established = "01"
+	return strings.Count(string(table), fmt.Sprintf(" 0100007F:%04X %s ", port.Port(), established))
 }
 
 // TestInstancesSideBySide: the same index, and neither knows of the other.

@@ -80,6 +80,16 @@ matches() { # TEXT REGEX
 	printf '%s\n' "$1" | grep -qE -e "$2" || { printf 'got:  %s\nwant: %s\n' "$1" "$2" >&2; return 1; }
 }
 
+# eventually REGEX COMMAND…: what the command prints matches, now or within a minute.
+eventually() {
+	local regex=$1 deadline=$((SECONDS + 60)) output
+	shift
+	until output=$("$@") && grep -qE -e "$regex" <<<"$output"; do
+		((SECONDS < deadline)) || { printf 'got:  %s\nwant: %s\n' "$output" "$regex" >&2; return 1; }
+		sleep 0.2
+	done
+}
+
 # A field of a VM's object.
 vm() { # NAME .PATH.OF.FIELD
 	rdd ctl get limavm "$1" -o "jsonpath={$2}"
