@@ -10,7 +10,6 @@ import (
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
 	"github.com/seed-192657fa/rdd/internal/login"
-	"github.com/seed-192657fa/rdd/process"
 )
 
 // startTimeout is how long a start of the control plane may take.
@@ -28,8 +27,8 @@ func (a *app) ensure(ctx context.Context, inst instance.Instance) error {
 	return err
 }
 
-// startService is launch, but a daemon that runs already must answer. One that was killed a moment ago looks alive until the system has taken it
-// apart, and another takes its place then; one that hangs serves nobody.
+// startService is launch, but a daemon that runs already must answer. One that was killed a moment ago looks alive until the system
+// has taken it apart, and another takes its place then; one that hangs serves nobody.
 func (a *app) startService(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, bool, error) {
 	for {
 		record, launched, err := a.launch(ctx, inst, flags, wait)
@@ -45,7 +44,7 @@ func (a *app) startService(ctx context.Context, inst instance.Instance, flags []
 // answerTimeout bounds what a daemon gets to answer, and then to be gone.
 const answerTimeout = 15 * time.Second
 
-// awaitAnswer tells whether a daemon answers; if not, it has ended. One that does neither is an error.
+// awaitAnswer tells whether a daemon answers; if not, it has ended, or is about to. One that does neither is an error.
 func awaitAnswer(ctx context.Context, inst instance.Instance, record *daemon.Record) (bool, error) {
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -53,17 +52,12 @@ func awaitAnswer(ctx context.Context, inst instance.Instance, record *daemon.Rec
 	if silent == nil {
 		return true, response.Body.Close()
 	}
-	handle, err := process.Open(record.Identity)
-	if errors.Is(err, process.ErrGone) {
-		return false, nil
+	if now, err := daemon.Find(inst); err != nil || !now.Serves() { // it has ended, or somebody asked it to
+		return false, err
 	}
-	if err != nil {
-		return false, fmt.Errorf("cannot tell whether the daemon with PID %d runs: %w", record.PID, err)
-	}
-	defer handle.Close()
 	waiting, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if handle.Wait(waiting) == nil {
+	if daemon.AwaitEnd(waiting, record) == nil {
 		return false, nil
 	}
 	if request := (*url.Error)(nil); errors.As(silent, &request) {

@@ -34,7 +34,7 @@ const pollRecord = 20 * time.Millisecond
 func Launch(ctx context.Context, l Launching) (record *Record, launched bool, err error) {
 	record, err = Find(l.Instance)
 	if err == nil && record != nil && record.Stopping != nil {
-		record, err = nil, awaitEnd(ctx, record)
+		record, err = nil, AwaitEnd(ctx, record)
 	}
 	switch {
 	case err != nil:
@@ -131,8 +131,8 @@ func startDetached(l Launching, telling *os.File) (*process.Child, error) {
 	})
 }
 
-// awaitEnd waits for a daemon that is ending, so that another can follow.
-func awaitEnd(ctx context.Context, record *Record) error {
+// AwaitEnd waits until a daemon has ended, so that another can follow.
+func AwaitEnd(ctx context.Context, record *Record) error {
 	handle, err := process.Open(record.Identity)
 	if errors.Is(err, process.ErrGone) {
 		return nil
