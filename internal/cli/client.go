@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -65,23 +64,6 @@ func connect(inst instance.Instance) (client.WithWatch, error) {
 		return nil, fmt.Errorf("cannot set up the API client: %w", err)
 	}
 	return api, nil
-}
-
-// ask reads a path of a control plane that runs; the caller closes the body.
-func ask(ctx context.Context, inst instance.Instance, path string) (*http.Response, error) {
-	config, err := credentials(inst)
-	if err != nil {
-		return nil, err
-	}
-	api, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+path, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	return api.Do(request)
 }
 
 // findVM looks for a VM in all namespaces: names are unique.

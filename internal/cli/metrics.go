@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"k8s.io/client-go/rest"
 
 	"github.com/seed-192657fa/rdd/internal/instance"
 )
@@ -15,7 +16,20 @@ import (
 // readCounters reads counters without labels from the metrics of a control plane that runs. One that it does not have is
 // missing in the result, such as with an older daemon.
 func readCounters(ctx context.Context, inst instance.Instance, names ...string) (map[string]*int, error) {
-	response, err := ask(ctx, inst, "/metrics?"+url.Values{"name[]": names}.Encode())
+	config, err := credentials(inst)
+	if err != nil {
+		return nil, err
+	}
+	api, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the metrics: %w", err)
+	}
+	address := config.Host + "/metrics?" + url.Values{"name[]": names}.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the metrics: %w", err)
+	}
+	response, err := api.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the metrics: %w", err)
 	}

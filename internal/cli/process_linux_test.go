@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,11 +10,13 @@ import (
 
 // TestWithoutAHome: Lima's packages panic before main where no home directory, or no user, can be told.
 func TestWithoutAHome(t *testing.T) {
-	// Where there is an rdd, it: with cgo, as with the race detector, the system's library looks for the user.
-	rdd := cmp.Or(os.Getenv("RDD_BIN"), os.Args[0])
+	rdd := os.Getenv("RDD_BIN")
+	if rdd == "" { // with cgo, as with the race detector, the system's library looks for the user
+		t.Skip("RDD_BIN names no rdd that was built without cgo")
+	}
 	run := func(stranger bool, args ...string) (string, int) {
 		cmd := exec.CommandContext(t.Context(), rdd, args...)
-		cmd.Env = []string{roleVariable + "=rdd"}
+		cmd.Env = []string{}
 		if stranger { // who has no entry in /etc/passwd
 			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{
 				{ContainerID: 47110815, HostID: os.Getuid(), Size: 1},
@@ -25,7 +26,7 @@ func TestWithoutAHome(t *testing.T) {
 		return string(said), cmd.ProcessState.ExitCode()
 	}
 	for _, stranger := range []bool{false, true} {
-		if said, code := run(stranger, "version"); code != 0 || !strings.HasPrefix(said, "rdd ") || strings.Count(said, "\n") != 1 {
+		if said, code := run(stranger, "--quiet", "version"); code != 0 || !strings.HasPrefix(said, "rdd ") || strings.Count(said, "\n") != 1 {
 			t.Errorf("stranger: %t: exit code %d, %s", stranger, code, said)
 		}
 	}
