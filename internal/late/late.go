@@ -1,5 +1,5 @@
 // Package late owns when Kubernetes does what it would do while its packages are initialised, and what few processes need: the
-// command line when it speaks to an API server, an agent of a VM never.
+// control plane, controllers outside it, and kubectl; other commands and agents of VMs never.
 //
 // The packages below this one replace variables of Kubernetes' packages. Only cmd/rdd imports them, so that tests find everything
 // done. Go initialises packages that are ready in the order of their paths, so that they come before those whose work they put off
