@@ -28,8 +28,7 @@ is_the_same_vm() { # BOOT-ID AGENT
 	run -0 rdd svc start
 	run -0 rdd ctl get configmap acknowledged # a write that was answered is kept
 	is_the_same_vm "$boot" "$agent"
-	run -0 rdd limavm events dev
-	says Adopted
+	eventually Adopted rdd limavm events dev
 }
 
 @test "the service is restarted: the VM goes on" {
