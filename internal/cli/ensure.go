@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -24,44 +23,6 @@ func (a *app) ensure(ctx context.Context, inst instance.Instance) error {
 	defer cancel()
 	_, _, err = a.launch(ctx, inst, nil, true)
 	return err
-}
-
-// startService is launch, but a daemon that runs already must answer. One that was killed a moment ago looks alive until the system
-// has taken it apart, and another takes its place then; one that hangs serves nobody.
-func (a *app) startService(ctx context.Context, inst instance.Instance, flags []string, wait bool) (*daemon.Record, bool, error) {
-	for {
-		record, launched, err := a.launch(ctx, inst, flags, wait)
-		if err != nil || launched || record == nil || !wait {
-			return record, launched, err
-		}
-		if answers, err := awaitAnswer(ctx, inst, record); answers || err != nil {
-			return record, false, err
-		}
-	}
-}
-
-// answerTimeout bounds what a daemon gets to answer, and then to be gone.
-const answerTimeout = 15 * time.Second
-
-// awaitAnswer tells whether a daemon answers; if not, it has ended, or is about to. One that does neither is an error.
-func awaitAnswer(ctx context.Context, inst instance.Instance, record *daemon.Record) (bool, error) {
-	asking, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is said, and nothing believed
-	connection, silent := dialer.DialContext(asking, "tcp", record.Address)
-	if silent == nil {
-		return true, connection.Close()
-	}
-	if now, err := daemon.Find(inst); err != nil || !now.Serves() { // it has ended, or somebody asked it to
-		return false, err
-	}
-	waiting, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if daemon.AwaitEnd(waiting, record) == nil {
-		return false, nil
-	}
-	return false, fmt.Errorf("the control plane of instance %q (PID %d) does not answer (%v); \"rdd svc restart\" replaces it, and leaves the VMs "+
-		"running", inst.Name, record.PID, silent)
 }
 
 // launch starts the daemon in the background, with flags for this session, unless it runs. Without any, the system does where

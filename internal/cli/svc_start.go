@@ -26,7 +26,7 @@ func (a *app) svcStartCommand() *cobra.Command {
 			ctx, cancel := w.context(cmd.Context())
 			defer cancel()
 			flags := sessionFlags(cmd)
-			record, launched, err := a.startService(ctx, inst, flags, w.wait)
+			record, launched, err := a.launch(ctx, inst, flags, w.wait)
 			if err != nil {
 				return err
 			}

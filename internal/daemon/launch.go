@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -29,12 +30,15 @@ type Launching struct {
 const pollRecord = 20 * time.Millisecond
 
 // Launch starts the daemon in the background and returns when it is ready. Where one is running, or wins the race, that one
-// is waited for and returned; launched tells whether it was ours. When ctx ends, the daemon goes on starting. With NoWait
-// there is no record of a daemon that was launched.
+// is waited for, must answer, and is returned; launched tells whether it was ours. When ctx ends, the daemon goes on starting.
+// With NoWait there is no record of a daemon that was launched.
 func Launch(ctx context.Context, l Launching) (record *Record, launched bool, err error) {
 	record, err = Find(l.Instance)
 	if err == nil && record != nil && record.Stopping != nil {
-		record, err = nil, AwaitEnd(ctx, record)
+		record, err = nil, awaitEnd(ctx, record)
+	}
+	if err == nil && record.Serves() && !l.NoWait {
+		record, err = awaitAnswer(ctx, l.Instance, record)
 	}
 	switch {
 	case err != nil:
@@ -131,8 +135,8 @@ func startDetached(l Launching, telling *os.File) (*process.Child, error) {
 	})
 }
 
-// AwaitEnd waits until a daemon has ended, so that another can follow.
-func AwaitEnd(ctx context.Context, record *Record) error {
+// awaitEnd waits for a daemon that is ending, so that another can follow.
+func awaitEnd(ctx context.Context, record *Record) error {
 	handle, err := process.Open(record.Identity)
 	if errors.Is(err, process.ErrGone) {
 		return nil
@@ -145,6 +149,35 @@ func AwaitEnd(ctx context.Context, record *Record) error {
 		return fmt.Errorf("the daemon with PID %d is still stopping: %w", record.PID, err)
 	}
 	return nil
+}
+
+// answerTimeout bounds what a daemon gets to answer, and then to be gone.
+const answerTimeout = 15 * time.Second
+
+// awaitAnswer returns the record of a daemon that answers, and nil when it has ended: one that was killed a moment ago looks alive until
+// the system has taken it apart. One that does neither hangs, and serves nobody.
+func awaitAnswer(ctx context.Context, inst instance.Instance, record *Record) (*Record, error) {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is said, and nothing believed
+	connection, silent := dialer.DialContext(asking, "tcp", record.Address)
+	if silent == nil {
+		return record, connection.Close()
+	}
+	now, err := Find(inst)
+	if err != nil {
+		return nil, err
+	}
+	if now != nil && now.Stopping != nil {
+		return nil, awaitEnd(ctx, now)
+	}
+	ending, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := awaitEnd(ending, record); err != nil {
+		return nil, fmt.Errorf("the control plane of instance %q (PID %d) does not answer (%v); \"rdd svc restart\" replaces it, and leaves the VMs "+
+			"running", inst.Name, record.PID, silent)
+	}
+	return nil, nil
 }
 
 // awaitReady waits for a daemon that somebody else launched.
