@@ -157,8 +157,12 @@ func drain(ctx context.Context, stream watch.Interface, look func(*v1alpha1.Lima
 	}
 }
 
-// ctxError prefers the reason for which a request was given up over how the HTTP client puts it.
+// ctxError prefers the reason for which a request was given up over how the HTTP client puts it. Who looks at the deadline, as a
+// dialer does, gives up before the timer of ctx says so.
 func ctxError(ctx context.Context, err error) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

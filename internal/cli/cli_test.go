@@ -16,9 +16,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/seed-192657fa/rdd/internal/daemon"
 	"github.com/seed-192657fa/rdd/internal/instance"
@@ -213,6 +215,26 @@ func TestAConnectionThatBrokeIsToldPlainly(t *testing.T) {
 		if plain := strings.HasPrefix(got.Error(), `the control plane of instance "2" does not answer (`); plain != c.plain || exitCode(got) != exitCode(c.err) {
 			t.Errorf("%v became %v", c.err, got)
 		}
+	}
+}
+
+// lateContext has a deadline that has passed, and a timer that has not noticed yet.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now().Add(-time.Hour), true }
+
+func TestAnErrorAheadOfItsContextIsATimeout(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	limited := flowcontrol.NewTokenBucketRateLimiter(5, 1).Wait(lateContext{ctx})
+	if limited == nil || exitCode(limited) == exitTimeout {
+		t.Fatalf("the rate limiter says %v, not in its own words that the deadline has passed", limited)
+	}
+	if err := ctxError(lateContext{ctx}, limited); exitCode(err) != exitTimeout || ctx.Err() == nil {
+		t.Errorf("%v became %v, exit code %d, and the context says %v", limited, err, exitCode(err), ctx.Err())
+	}
+	if err := ctxError(t.Context(), limited); !errors.Is(err, limited) {
+		t.Errorf("without a deadline, %v became %v", limited, err)
 	}
 }
 

@@ -35,6 +35,7 @@ func credentials(inst instance.Instance) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the credentials in %s: %w", inst.Kubeconfig(), err)
 	}
+	config.QPS = -1 // one user at a time
 	return config, nil
 }
 
@@ -45,7 +46,6 @@ func connect(inst instance.Instance) (client.WithWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.QPS = -1 // one user at a time
 	config.UserAgent = "rdd"
 	scheme := runtime.NewScheme()
 	for _, addTo := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.SchemeBuilder.AddToScheme} {

@@ -109,7 +109,7 @@ func (a *app) create(ctx context.Context, c *creation, w *waiting) error {
 	}
 	reading, cancel := w.context(ctx)
 	content, err := a.readTemplate(reading, c)
-	if err != nil && ctx.Err() == nil && errors.Is(reading.Err(), context.DeadlineExceeded) {
+	if err != nil && ctx.Err() == nil && errors.Is(ctxError(reading, err), context.DeadlineExceeded) {
 		err = fmt.Errorf("template %s was not read within %s: %w", c.source, w.timeout, context.DeadlineExceeded)
 	}
 	cancel()
