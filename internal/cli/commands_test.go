@@ -269,7 +269,7 @@ func TestWaits(t *testing.T) {
 	p.want(0, `^limavm/dev condition Running=True met`, "ctl", "wait-condition", "limavm/dev", "Running", "--reason=Started")
 	p.want(0, `met`, "ctl", "wait-condition", "lvm/dev", "running=true", "--since=2020-01-01T00:00:00Z")
 	p.want(0, `met`, "ctl", "wait-condition", "limavms.lima.rancherdesktop.io/dev", "Created", "--since", "startup", "-n", "default")
-	p.want(4, `Running=True since 2999-01-01T00:00:00Z within 1s \(now: True, Started\)`, "ctl", "wait-condition", "limavm/dev", "Running", "--since=2999-01-01T00:00:00Z", "--timeout=1s")
+	p.want(4, `Running=True since 2999-01-01T00:00:00Z within 5s \(now: True, Started\)`, "ctl", "wait-condition", "limavm/dev", "Running", "--since=2999-01-01T00:00:00Z", "--timeout=5s")
 	p.want(4, `Running=True with the reason Crashed within 1s .*deadline`, "ctl", "wait-condition", "limavm/dev", "Running", "--reason=Crashed", "--timeout=1s")
 	p.want(2, `one of True, False, Unknown, got "Maybe"`, "ctl", "wait-condition", "limavm/dev", "Running=Maybe")
 	p.want(5, `there is no limavm "nobody"`, "ctl", "wait-condition", "limavm/nobody", "Running")

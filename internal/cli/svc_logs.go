@@ -124,9 +124,12 @@ func lastLines(file *os.File, lines int) (int64, error) {
 	return 0, nil
 }
 
+// followLog asks again and again for what is added: a watch, as this library sets one up, misses what is written between the last
+// read and its beginning, until more is written.
 func (a *app) followLog(ctx context.Context, path string, from int64) error {
 	tailed, err := tail.TailFile(path, tail.Config{
-		Follow: true, ReOpen: true, Logger: tail.DiscardingLogger, Location: &tail.SeekInfo{Offset: from, Whence: io.SeekStart},
+		Follow: true, ReOpen: true, Poll: true,
+		Logger: tail.DiscardingLogger, Location: &tail.SeekInfo{Offset: from, Whence: io.SeekStart},
 	})
 	if err != nil {
 		return fmt.Errorf("cannot follow the log: %w", err)

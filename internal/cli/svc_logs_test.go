@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,20 @@ func TestSvcLogs(t *testing.T) {
 	p := &plane{T: t, home: home}
 	go func() { ended <- p.runIn(ctx, "", shown, shown, "svc", "logs", "-f", "--tail=1") }()
 	shown.await(t, `^three\n$`)
+	log, err := os.OpenFile(inst.StderrLog(), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = log.WriteString("four\n")
+	if err := errors.Join(err, log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	shown.await(t, `^three\nfour\n$`)
+	if err := os.Rename(inst.StderrLog(), filepath.Join(inst.LogDir, "rdd.stderr.20260103T000000.000.log")); err != nil {
+		t.Fatal(err)
+	}
+	write("rdd.stderr.log", "five\n") // of the next daemon
+	shown.await(t, `^three\nfour\nfive\n$`)
 	interrupt()
 	if code := <-ended; code != 0 {
 		t.Errorf("exit code %d: who follows ends it so", code)
