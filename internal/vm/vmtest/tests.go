@@ -313,6 +313,7 @@ func testDrain(t *testing.T, s *suite) {
 			t.Errorf("%s was healthy and was stopped by force", name)
 		}
 	}
+	s.reach(t, "three", vm.Absent)
 	s.refused(t, "three", "Create", func() error { return s.Driver.Create("three", s.good("v1")) })
 	s.reopen(t)
 	for _, name := range append(names, "idle") {
