@@ -88,6 +88,7 @@ func TestHungAgentsGuestIsShutDown(t *testing.T) {
 	}{
 		"takes requests and does nothing": {faults: standin.Faults{IgnoreStop: true, IgnoreSignals: true}},
 		"hangs when it is asked":          {faults: standin.Faults{At: map[standin.Step]standin.Action{standin.AgentStopping: standin.Freeze}}, told: 1},
+		"hangs when the guest is down":    {faults: standin.Faults{At: map[standin.Step]standin.Action{standin.DriverEnded: standin.Freeze}}, told: 1},
 		"frozen":                          {frozen: true, told: 1},
 		"mute for the next daemon":        {frozen: true, adopt: true, told: 1},
 	} {

@@ -69,7 +69,7 @@ func (s *supervisor) awaitDown(r *run, at, press time.Time, sooner <-chan struct
 	down := make(chan struct{})
 	if socket := s.monitor(); press.Before(at) && socket != "" {
 		_ = s.driver.background(func() {
-			if s.shutDownWithoutAgent(ctx, socket, press) {
+			if s.shutDownWithoutAgent(ctx, r, socket, press) {
 				close(down)
 			}
 		})
@@ -97,18 +97,36 @@ func (s *supervisor) monitor() string {
 	return filepath.Join(s.dir.Path(), vmtype.Of(rec.Instance.VMType).Monitor)
 }
 
-// shutDownWithoutAgent tells whether the guest went down.
-func (s *supervisor) shutDownWithoutAgent(ctx context.Context, socket string, press time.Time) bool {
+// shutDownWithoutAgent tells whether the guest went down. It may be down already, where the agent hangs since.
+func (s *supervisor) shutDownWithoutAgent(ctx context.Context, r *run, socket string, press time.Time) bool {
 	select {
 	case <-time.After(time.Until(press)):
 	case <-ctx.Done():
 		return false
 	}
 	err := powerDown(ctx, socket)
-	if err != nil && ctx.Err() == nil {
+	if err == nil || s.driverGone(r) {
+		return true
+	}
+	if ctx.Err() == nil {
 		s.log.Warn("cannot shut the guest down without its agent", "err", err)
 	}
-	return err == nil
+	return false
+}
+
+// driverGone tells whether QEMU has ended, as far as the agent has told who that is.
+func (s *supervisor) driverGone(r *run) bool {
+	s.mu.Lock()
+	driver := r.driver
+	s.mu.Unlock()
+	if driver.IsZero() {
+		return false
+	}
+	handle, err := process.Open(driver)
+	if err == nil {
+		_ = handle.Close()
+	}
+	return errors.Is(err, process.ErrGone)
 }
 
 // endHung ends an agent that does not notice that its VM is down. Nothing is lost with it.
@@ -119,7 +137,7 @@ func (s *supervisor) endHung(r *run) {
 	case <-time.After(stopMargin):
 	}
 	s.set(func() {
-		s.notice(vm.Notice{Warning: true, Reason: "HungAgent", Message: "the agent of the VM hung; the guest was shut down without it"})
+		s.notice(vm.Notice{Warning: true, Reason: "HungAgent", Message: "the agent of the VM hung, and was ended when its guest had shut down"})
 	})
 	s.endAll(r)
 }
