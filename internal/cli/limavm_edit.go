@@ -61,7 +61,8 @@ func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string,
 		removeIfOurs(path)
 		return done(a.Stdout, name, "is not changed")
 	}
-	if err := sendTemplate(ctx, api, vm, config, text); err != nil {
+	before, err := sendTemplate(ctx, api, vm, config, text)
+	if err != nil {
 		if path != "" {
 			err = fmt.Errorf("%w; your text is kept in %s: mend it, and say \"rdd limavm edit %s --file %s\"", err, path, name, path)
 		}
@@ -71,11 +72,7 @@ func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string,
 	if !w.wait {
 		return done(a.Stdout, name, "will get the changed template")
 	}
-	// An editor may have been open for long: what has failed until now is not of this template.
-	if vm, err = findVM(ctx, api, name); err != nil {
-		return err
-	}
-	former := failureOf(vm)
+	former := failureOf(before)
 	stale := former != nil && former.Reason != v1alpha1.ReasonStopFailed
 	pending := func(now *v1alpha1.LimaVM) bool { // it goes before this template is tried, but may be worded anew until then
 		stale = stale && failureOf(now) != nil
@@ -84,7 +81,7 @@ func (a *app) edit(ctx context.Context, api client.WithWatch, name, file string,
 	applied := func(now *v1alpha1.LimaVM) bool {
 		return hasTemplate(now, config.ResourceVersion) && settled(now)
 	}
-	if err := a.await(ctx, api, vm, w, goal{"getting the changed template", afterwards(vm, "change", pending, applied)}); err != nil {
+	if err := a.await(ctx, api, before, w, goal{"getting the changed template", afterwards(before, "change", pending, applied)}); err != nil {
 		return err
 	}
 	return done(a.Stdout, name, "has the changed template")
@@ -130,18 +127,22 @@ func removeIfOurs(path string) {
 	}
 }
 
-// sendTemplate checks a template, and stores it unless somebody else has changed it meanwhile.
-func sendTemplate(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM, config *corev1.ConfigMap, text []byte) error {
-	err := checkTemplate(text, vm.Spec.Params)
+// sendTemplate checks a template, and stores it unless somebody else has changed it meanwhile. The result is the VM as it was right
+// before, for an editor may have been open for long: what has failed until then is not of this template, and all else may be.
+func sendTemplate(ctx context.Context, api client.Client, vm *v1alpha1.LimaVM, config *corev1.ConfigMap, text []byte) (before *v1alpha1.LimaVM, err error) {
+	err = checkTemplate(text, vm.Spec.Params)
 	if len(bytes.TrimSpace(text)) == 0 {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
-		return &refusedError{fmt.Errorf("the template is not valid, and nothing has changed: %w", err)}
+		return nil, &refusedError{fmt.Errorf("the template is not valid, and nothing has changed: %w", err)}
+	}
+	if before, err = livingVM(ctx, api, vm.Name); err != nil {
+		return nil, fmt.Errorf("nothing has changed: %w", err)
 	}
 	config.Data = map[string]string{v1alpha1.TemplateKey: string(text)}
 	if err := api.Update(ctx, config); err != nil {
-		return fmt.Errorf("nothing has changed: %w", err)
+		return nil, fmt.Errorf("nothing has changed: %w", err)
 	}
-	return nil
+	return before, nil
 }
