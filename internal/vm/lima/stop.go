@@ -137,7 +137,7 @@ func (s *supervisor) endHung(r *run) {
 	case <-time.After(stopMargin):
 	}
 	s.set(func() {
-		s.notice(vm.Notice{Warning: true, Reason: "HungAgent", Message: "the agent of the VM hung, and was ended when its guest had shut down"})
+		s.notice(vm.Notice{Warning: true, Reason: "HungAgent", Message: "the agent of the VM hung, and was ended when its guest was down"})
 	})
 	s.endAll(r)
 }
