@@ -139,7 +139,7 @@ func TestTheHeadKeepsItsOwnChildren(t *testing.T) {
 
 // The state Z of /proc is that of the first thread only.
 func TestAProcessWithoutItsFirstThreadIsAlive(t *testing.T) {
-	child := perform(t, "decapitated")
+	child := perform(t, decapitated)
 	child.expect(1)
 	id := child.Identity()
 	waitUntil(t, "the first thread has ended", func() bool {

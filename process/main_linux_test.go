@@ -9,15 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// decapitated is the role of a process whose first thread, whose number is the PID, ends, and no other.
+const decapitated = "decapitated"
+
+// A goroutine that is tied to its thread while packages are initialised stays on the first one.
+func init() { //nolint:gochecknoinits // later is too late
+	if os.Getenv(roleVariable) == decapitated {
+		runtime.LockOSThread()
+	}
+}
+
 // playMore knows the roles that only make sense on Linux.
 func playMore(c *cast, role string, args []string) int {
 	switch role {
 	case "renamed":
 		must(os.WriteFile("/proc/self/comm", []byte(args[0]), 0))
-	case "decapitated":
+	case decapitated:
 		c.report("ready")
-		endFirstThread()
-		return c.wait()
+		_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
 	case "stranger in the house":
 		return keepOwnChildren(args[0])
 	case "recycler":
@@ -25,24 +34,6 @@ func playMore(c *cast, role string, args []string) int {
 	}
 	c.report("ready")
 	return c.wait()
-}
-
-// endFirstThread ends the thread whose number is the PID of the process, and no other.
-func endFirstThread() {
-	for found := make(chan bool); ; {
-		go func() {
-			runtime.LockOSThread()
-			first := unix.Gettid() == os.Getpid()
-			found <- first
-			if first {
-				_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
-			}
-			select {} // so that the next one gets another thread
-		}()
-		if <-found {
-			return
-		}
-	}
 }
 
 // keepOwnChildren is a head that starts children through os/exec, and gets their exit statuses however much it looks.
