@@ -185,18 +185,12 @@ func (m *mortal) change(change func(vm *v1alpha1.LimaVM)) {
 // request asks for something once that ends the run before: where the answer died with the daemon, the request may have been taken up.
 func (m *mortal) request(annotation string, before *v1alpha1.LimaVM) {
 	m.Helper()
-	m.ask(func(ctx context.Context) error {
-		vm, err := m.read(ctx)
-		if err != nil {
-			return err
-		}
-		host := vm.Status.Host
+	m.change(func(vm *v1alpha1.LimaVM) {
+		host := vm.Status.Host // which stays while a new daemon does not know yet whether the VM runs
 		if len(vm.Annotations) > 0 || vm.Status.RestartNeeded || host == nil || host.Identity != before.Status.Host.Identity {
-			return nil
+			return
 		}
-		asked := vm.DeepCopy()
-		ask(annotation)(asked)
-		return m.api.Patch(ctx, asked, client.MergeFrom(vm))
+		ask(annotation)(vm)
 	})
 }
 
